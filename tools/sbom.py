@@ -1,0 +1,57 @@
+"""Writes the CycloneDX bill of materials of an app version from its manifest and its lock."""
+import json
+import re
+import uuid
+
+from cyclonedx.model import HashAlgorithm, HashType
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.output import make_outputter
+from cyclonedx.schema import OutputFormat, SchemaVersion
+from packageurl import PackageURL
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PIN = re.compile(r"^(?P<requirement>[A-Za-z0-9][^\\\n]*?)\s*\\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.M)
+
+
+def locked(lock):
+    """Takes the text of a lock; returns a list of (name, version, sha256 hashes) as it pins them."""
+    found = []
+    for match in PIN.finditer(lock):
+        requirement = Requirement(match["requirement"])
+        (pin,) = requirement.specifier
+        hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})", match["hashes"])
+        found.append((canonicalize_name(requirement.name), pin.version, hashes))
+    return found
+
+
+def make_sbom(manifest, lock):
+    """Takes a manifest (dict) and the text of its lock; returns CycloneDX JSON (str), the same for the same input.
+
+    A component's hashes are those of every file that the lock admits for it. There is no timestamp and no
+    random serial number, as these would make the artifact another one every day.
+    """
+    name, version = manifest["name"], manifest["version"]
+    bom = Bom()
+    bom.serial_number = uuid.uuid5(uuid.NAMESPACE_OID, f"{name} {version}\n{lock}")
+    bom.metadata.component = root = Component(
+        type=ComponentType.APPLICATION, name=name, version=version, bom_ref=f"{name}@{version}"
+    )
+    components = [
+        Component(
+            type=ComponentType.LIBRARY,
+            name=package,
+            version=release,
+            bom_ref=f"{package}@{release}",
+            purl=PackageURL("pypi", name=package, version=release),
+            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest) for digest in hashes],
+        )
+        for package, release, hashes in locked(lock)
+    ]
+    bom.components.update(components)
+    bom.register_dependency(root, components)
+    text = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string()
+    document = json.loads(text)
+    del document["metadata"]["timestamp"]
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,172 @@
+"""The machine that carries the lab: whether it can, what it misses, its cgroups, its package sources."""
+
+import configparser
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+
+from . import steps
+
+# command -> Debian package that has it
+TOOLS = {
+    "systemd-nspawn": "systemd-container",
+    "mmdebstrap": "mmdebstrap",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+}
+NO_MACHINES = 3
+
+
+def obstacle():
+    """Returns why machines cannot be booted here as one line (str), or None where they can."""
+    if platform.system() != "Linux":
+        return f"this is {platform.system()}, not Linux"
+    if os.geteuid() != 0:
+        return f"not root (uid {os.geteuid()})"
+    if not cgroup_mounts():
+        return "no cgroup hierarchy that systemd could use is mounted in /sys/fs/cgroup"
+    unwritable = [str(mount) for mount in cgroup_mounts() if not os.access(mount, os.W_OK)]
+    if unwritable:
+        return f"{unwritable[0]} is read-only"
+    if "\toverlay\n" not in pathlib.Path("/proc/filesystems").read_text():
+        # As a module it appears there only once it is loaded.
+        if subprocess.run(["modprobe", "overlay"], capture_output=True).returncode:
+            return "the kernel has no overlay file system"
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing and not shutil.which("apt-get"):
+        return f"{', '.join(missing)} missing, and no apt-get to install it with"
+    if shutil.which("unshare") and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        return "no permission for namespaces of our own (a container without CAP_SYS_ADMIN?)"
+    return None
+
+
+def install_tools(log):
+    """Installs by apt what is missing of TOOLS.
+
+    Raises:
+        Failure: when apt fails, or the tools are missing afterwards.
+    """
+    missing = {tool: package for tool, package in TOOLS.items() if not shutil.which(tool)}
+    if not missing:
+        return
+    with steps.step(f"installing {', '.join(sorted(set(missing.values())))}"):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]
+        steps.run([*apt, "update"], log, env=env)
+        steps.run([*apt, "install", "-y", "--no-install-recommends", *sorted(set(missing.values()))], log, env=env)
+
+
+def cgroup_mounts(mountinfo=None):
+    """Returns the mount points (list of Path) of the hierarchies that systemd keeps its units in.
+
+    That is name=systemd (version 1), the unified one (version 2), or both (hybrid).
+    """
+    text = pathlib.Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
+    found = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        if kind == "cgroup2" or (kind == "cgroup" and "name=systemd" in options.split(",")):
+            found.append(pathlib.Path(left.split()[4]))
+    return found
+
+
+def networks():
+    """Returns the networks (list of ip_network, version 4) that this machine has an address in or a route to."""
+    import ipaddress
+
+    found = []
+    routes = json.loads(steps.run(["ip", "-j", "-4", "route"]).stdout)
+    found += [ipaddress.ip_network(route["dst"]) for route in routes if route["dst"] != "default"]
+    for link in json.loads(steps.run(["ip", "-j", "-4", "addr"]).stdout):
+        for info in link.get("addr_info", []):
+            found.append(ipaddress.ip_network(f"{info['local']}/{info['prefixlen']}", strict=False))
+    return found
+
+
+def debian_sources(suite):
+    """Returns lines for sources.list (list of str) for a suite, on the mirrors that this machine uses.
+
+    Empty where this machine uses no Debian mirror; mmdebstrap then takes its own default.
+    """
+    if not shutil.which("apt-get"):
+        return []
+    targets = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(ORIGIN)|$(LABEL)", "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    mirrors = {}
+    for target in targets:
+        uri, origin, label = target.split("|")
+        if origin == "Debian" and uri.startswith("http"):
+            mirrors.setdefault(label, uri)
+    lines = []
+    if "Debian" in mirrors:
+        lines += [f"deb {mirrors['Debian']} {name} main" for name in (suite, f"{suite}-updates")]
+        if "Debian-Security" in mirrors:
+            lines.append(f"deb {mirrors['Debian-Security']} {suite}-security main")
+    return lines
+
+
+def pip_environment(environ=None, files=None):
+    """Returns this machine's pip settings as environment variables for pip and for uv, which reads none of pip's.
+
+    Args:
+        environ: mapping instead of os.environ.
+        files: paths of pip.conf files, the strongest last, instead of the standard ones.
+
+    Returns:
+        dict of variables: index, extra indexes, find-links, certificates, proxies.
+    """
+    environ = os.environ if environ is None else environ
+    if files is None:
+        home = pathlib.Path(environ.get("HOME", "/root"))
+        files = ["/etc/pip.conf", home / ".pip/pip.conf", home / ".config/pip/pip.conf"]
+        if environ.get("PIP_CONFIG_FILE"):
+            files.append(environ["PIP_CONFIG_FILE"])
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.read(files)
+    settings = {}
+    for section in ("global", "install"):
+        if parser.has_section(section):
+            settings.update(parser.items(section))
+    for key in ("index-url", "extra-index-url", "find-links", "cert"):
+        settings[key] = environ.get("PIP_" + key.upper().replace("-", "_"), settings.get(key))
+
+    result = {}
+    names = {
+        "index-url": ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
+        "extra-index-url": ("PIP_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL"),
+        "find-links": ("PIP_FIND_LINKS", "UV_FIND_LINKS"),
+        "cert": ("PIP_CERT", "SSL_CERT_FILE"),
+    }
+    for key, (pip_name, uv_name) in names.items():
+        if settings[key]:
+            value = " ".join(settings[key].split())
+            result[pip_name] = value
+            result[uv_name] = value.replace(" ", ",") if key == "find-links" else value
+    for key, value in environ.items():
+        if key.lower() in ("http_proxy", "https_proxy", "no_proxy") or key in ("SSL_CERT_FILE", "PIP_DEFAULT_TIMEOUT"):
+            result.setdefault(key, value)
+    result["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    result["UV_LINK_MODE"] = "copy"
+    return result
+
+
+def named_paths(environ):
+    """Returns the paths of this machine (list of str) that pip settings name, to be shown to a build in a chroot."""
+    found = set()
+    for key in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "SSL_CERT_FILE", "PIP_CERT"):
+        for word in environ.get(key, "").split():
+            path = word.removeprefix("file://").rstrip("/")
+            if path.endswith("/simple"):
+                path = os.path.dirname(path)  # the pages of a simple index point to files beside it
+            if path.startswith("/") and os.path.exists(path):
+                found.add(path)
+    return sorted(found)

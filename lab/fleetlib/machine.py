@@ -1,0 +1,214 @@
+"""One machine: its cgroups, its boot, its power cut, and commands that run in it."""
+
+import os
+import pathlib
+import signal
+import subprocess
+from dataclasses import dataclass
+
+from . import host, image, naming, steps
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SLICE = "globoapp-lab"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine of a lab. name is "master" or "webN", suite its Debian, address a str."""
+
+    lab: naming.Lab
+    name: str
+    suite: str
+    address: str
+
+    @property
+    def disk(self):
+        """Returns the directory of the machine's disk and console log."""
+        return self.lab.state / self.name
+
+    @property
+    def console(self):
+        """Returns the log of the machine's boot."""
+        return self.lab.state / f"{self.name}.console.log"
+
+    @property
+    def cgroups(self):
+        """Returns the machine's own directory in each cgroup hierarchy that systemd uses."""
+        return [mount / SLICE / self.lab.id / self.name for mount in host.cgroup_mounts()]
+
+    def leader(self):
+        """Returns the process id, on this side, of the machine's PID 1; None when the machine is off."""
+        for pid in cgroup_processes(self.cgroups, "payload/init.scope"):
+            if _innermost_pid(pid) == 1:
+                return pid
+        return None
+
+    def boot(self, provision):
+        """Starts the machine and returns its systemd-nspawn (Popen) at once.
+
+        Args:
+            provision: command line (str) of a script in lab/provision, for the very first boot.
+        """
+        for name in ("upper", "work", "root"):
+            (self.disk / name).mkdir(parents=True, exist_ok=True)
+        for cgroup in self.cgroups:
+            cgroup.mkdir(parents=True, exist_ok=True)
+        role = "master" if self.name == "master" else "web"
+        environ = {
+            "PATH": PATH,
+            "LANG": "C.UTF-8",
+            "CGROUPS": " ".join(map(str, self.cgroups)),
+            "LOWER": ":".join(str(layer.path) for layer in reversed(image.layers(self.suite, role))),
+            "DISK": str(self.disk),
+            "MACHINE": self.lab.machine(self.name),
+            "HOST": self.name,
+            "BRIDGE": self.lab.bridge,
+            "CHECKOUT": str(self.lab.checkout),
+            "KEYS": str(self.lab.state / "keys"),
+            "PROVISION": provision,
+        }
+        with open(self.console, "ab") as console:
+            return subprocess.Popen(
+                ["unshare", "--mount", "sh", str(image.LAB / "boot.sh")],
+                env=environ,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+
+    def wait_booted(self, nspawn=None, timeout=90):
+        """Returns when the machine's systemd has started all that it starts at boot.
+
+        Args:
+            nspawn: what `boot` returned, to see at once that it ended.
+            timeout: seconds.
+
+        Raises:
+            Failure: with the state that systemd reports, the jobs it waits for or the units that failed.
+        """
+        seen = {"state": "no systemd yet"}
+
+        def check():
+            if nspawn is not None and nspawn.poll() is not None:
+                tail = steps.last_lines(self.console.read_text(errors="replace"))
+                raise steps.Failure(f"{self.name} ended with code {nspawn.returncode}\n{tail}", self.console)
+            if self.leader() is None:
+                return False
+            seen["state"] = self.run(["systemctl", "is-system-running"]).stdout.strip() or "no answer"
+            return seen["state"] in ("running", "degraded")
+
+        if not steps.poll(check, timeout):
+            jobs = self.run(["systemctl", "list-jobs", "--no-legend"]).stdout if self.leader() else ""
+            raise steps.Failure(
+                f"{self.name} has not booted after {timeout} s ({seen['state']})\n{steps.last_lines(jobs)}", self.console
+            )
+        if seen["state"] == "degraded":
+            failed = self.run(["systemctl", "--failed", "--no-legend", "--plain"]).stdout
+            raise steps.Failure(f"{self.name} booted with failed units\n{steps.last_lines(failed)}", self.console)
+
+    def enter(self, argv):
+        """Returns the argv that runs argv in the machine.
+
+        Raises:
+            Failure: when the machine is off.
+        """
+        leader = self.leader()
+        if leader is None:
+            raise steps.Failure(f"{self.name} is off. Boot it with: lab/fleet boot {self.name}")
+        return ["nsenter", "-t", str(leader), "-m", "-u", "-i", "-n", "-p", "--", *argv]
+
+    def run(self, argv, **kwargs):
+        """Runs a command in the machine and returns the CompletedProcess, with output as text."""
+        kwargs = {"capture_output": True, "text": True, "env": environment(), **kwargs}
+        return subprocess.run(self.enter(argv), **kwargs)
+
+    def kill(self):
+        """Ends the machine as a power cut does: every process at once by SIGKILL. The disk stays.
+
+        Returns:
+            Whether there was anything to end.
+
+        Raises:
+            Failure: when something is left after 20 s.
+        """
+        leader = self.leader()
+        if leader is not None:
+            # First PID 1: with it the kernel ends all of its namespace in one go.
+            _kill(leader)
+
+        def gone():
+            pids = [pid for pid in cgroup_processes(self.cgroups) if _alive(pid)]
+            for pid in pids:
+                _kill(pid)
+            return not pids
+
+        found = not gone() or leader is not None
+        if not steps.poll(gone, 20):
+            raise steps.Failure(f"{self.name}: processes survive SIGKILL: {cgroup_processes(self.cgroups)}")
+        for cgroup in self.cgroups:
+            remove_cgroup(cgroup)
+        link = f"vb-{self.lab.machine(self.name)}"[:15]
+        # The kernel takes the interface down some moments after the namespace's last process.
+        if not steps.poll(lambda: not pathlib.Path("/sys/class/net", link).exists(), 20):
+            raise steps.Failure(f"{self.name}: interface {link} is still there")
+        return found
+
+
+def environment():
+    """Returns the environment of a command in a machine: nothing of this side but the terminal's type."""
+    return {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
+
+
+def cgroup_processes(cgroups, below=""):
+    """Returns the process ids (sorted list) in some cgroup directories, or in one directory below them, all levels."""
+    pids = set()
+    for cgroup in cgroups:
+        for directory, _, files in os.walk(cgroup / below):
+            if "cgroup.procs" in files:
+                try:
+                    pids.update(int(pid) for pid in pathlib.Path(directory, "cgroup.procs").read_text().split())
+                except OSError:
+                    continue  # the cgroup went while we read: so did its processes
+    return sorted(pids)
+
+
+def remove_cgroup(cgroup):
+    """Removes a cgroup directory with all below; one that is not there is fine."""
+    for directory, _, _ in os.walk(cgroup, topdown=False):
+        steps.poll(lambda directory=directory: _rmdir(directory), 5)
+
+
+def _rmdir(directory):
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # EBUSY: its last process is still being reaped
+    return True
+
+
+def _innermost_pid(pid):
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    ids = [line for line in status.splitlines() if line.startswith("NSpid:")][0].split()
+    return int(ids[-1]) if len(ids) > 2 else None
+
+
+def _alive(pid):
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def _kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

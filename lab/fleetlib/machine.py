@@ -38,7 +38,7 @@ class Machine:
 
     def leader(self):
         """Returns the process id, on this side, of the machine's PID 1; None when the machine is off."""
-        for pid in cgroup_processes(self.cgroups, "payload/init.scope"):
+        for pid in cgroup_processes(self.cgroups, "machine/payload/init.scope"):
             if _innermost_pid(pid) == 1:
                 return pid
         return None
@@ -51,8 +51,6 @@ class Machine:
         """
         for name in ("upper", "work", "root"):
             (self.disk / name).mkdir(parents=True, exist_ok=True)
-        for cgroup in self.cgroups:
-            cgroup.mkdir(parents=True, exist_ok=True)
         role = "master" if self.name == "master" else "web"
         environ = {
             "PATH": PATH,

@@ -1,0 +1,9 @@
+{% from "globoapp/settings.jinja" import app with context %}
+include:
+  - globoapp.service
+
+{{ app.name }} {{ app.version }} is healthy:
+  globoapp.healthy:
+    - name: {{ app.bind }}:{{ app.port }}
+    - require:
+      - globoapp: {{ app.name }} {{ app.version }} serves

@@ -1,0 +1,26 @@
+{% from "globoapp/settings.jinja" import app with context %}
+include:
+  - globoapp.health
+
+# No requisite: a deploy that failed is recorded too. Its place in the list puts it after the others.
+{{ app.name }} {{ app.version }} is recorded:
+  globoapp.recorded:
+    - name: {{ app.root }}/deployments.jsonl
+
+{{ app.root }}/current is {{ app.name }} {{ app.version }}:
+  file.symlink:
+    - name: {{ app.root }}/current
+    - target: {{ app.release }}
+    - force: True
+    - require:
+      - globoapp: {{ app.name }} {{ app.version }} is healthy
+      - globoapp: {{ app.name }} {{ app.version }} is recorded
+
+grain {{ app.name }} says {{ app.version }}:
+  grains.present:
+    - name: {{ app.name }}
+    - value: {{ {'version': app.version, 'port': app.port, 'bind': app.bind, 'release': app.release} | json }}
+    - force: True
+    - require:
+      - globoapp: {{ app.name }} {{ app.version }} is healthy
+      - globoapp: {{ app.name }} {{ app.version }} is recorded

@@ -1,0 +1,4 @@
+{% from "globoapp/settings.jinja" import app with context %}
+{{ app.name }} {{ app.version }} can be deployed:
+  globoapp.ready:
+    - name: {{ app.name }} {{ app.version }} on {{ app.bind }}:{{ app.port }}

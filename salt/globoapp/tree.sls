@@ -1,0 +1,27 @@
+{% from "globoapp/settings.jinja" import app with context %}
+include:
+  - globoapp.settings
+
+system user {{ app.user }} exists:
+  user.present:
+    - name: {{ app.user }}
+    - system: True
+    - usergroup: True
+    - home: /nonexistent
+    - createhome: False
+    - shell: /usr/sbin/nologin
+    - require:
+      - sls: globoapp.settings
+
+tree {{ app.root }} exists:
+  file.directory:
+    - names:
+      - {{ app.root }}
+      - {{ app.root }}/virtualenvs
+      - {{ app.root }}/.globoapp
+    - user: root
+    - group: root
+    - mode: '0755'
+    - makedirs: True
+    - require:
+      - sls: globoapp.settings

@@ -4,6 +4,7 @@
 A version never changes: where the zip is there with other content, or app/released.json names another digest
 for the version, nothing is written and the exit code is 1.
 """
+
 import argparse
 import hashlib
 import json
@@ -58,10 +59,7 @@ def read_manifest(source):
 def build(source):
     """Takes the app directory source (Path); returns the artifact's name (without .zip) and its bytes."""
     manifest = read_manifest(source)
-    files = {path.name: path.read_bytes() for path in source.glob("*.py")}
-    for optional in ("sbom.json",):
-        if (source / optional).is_file():
-            files[optional] = (source / optional).read_bytes()
+    files = {path.name: path.read_bytes() for pattern in ("*.py", "sbom.json") for path in source.glob(pattern)}
     lock = (source / manifest["requirements"]).read_bytes()
     files[manifest["requirements"]] = lock
     manifest["lock_sha256"] = hashlib.sha256(lock).hexdigest()

@@ -1,4 +1,5 @@
 """Writes zip files that are byte for byte the same on every machine and every day."""
+
 import io
 import os
 import zipfile

@@ -3,6 +3,7 @@
 
 uv resolves. A pin that a lock already has stays until --upgrade. Versions in app/released.json are left alone.
 """
+
 import argparse
 import hashlib
 import json

@@ -4,6 +4,7 @@ MarkupSafe 1.1.1 has no wheel for Python 3.10 and later. Its optional C module o
 the wheel is put together from the Python files of the hash-verified sdist: no compiler, no setup.py run, no
 build backend whose version would show in the result. That makes the wheel's hash a constant that a lock can name.
 """
+
 import base64
 import hashlib
 import os
@@ -76,7 +77,7 @@ def pip_download(requirements, directory, *options, environment=None):
 
 def lock_entry(name, lock):
     """Returns the lines of lock (str) that pin the package name, with its hashes; raises ValueError without them."""
-    match = re.search(rf"^{re.escape(name)}==\S+ \\\n(?:    --hash=\S+(?: \\)?\n)+", lock, re.M)
+    match = re.search(rf"^{re.escape(name)}==\S+ \\\n(?:    --hash=\S+(?: \\)?\n)+", lock, re.MULTILINE)
     if not match:
         raise ValueError(f"the lock pins no {name}")
     return match.group(0)

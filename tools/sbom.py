@@ -1,4 +1,5 @@
 """Writes the CycloneDX bill of materials of an app version from its manifest and its lock."""
+
 import json
 import re
 import uuid
@@ -12,7 +13,9 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PIN = re.compile(r"^(?P<requirement>[A-Za-z0-9][^\\\n]*?)\s*\\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.M)
+PIN = re.compile(
+    r"^(?P<requirement>[A-Za-z0-9][^\\\n]*?)\s*\\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE
+)
 
 
 def locked(lock):

@@ -4,6 +4,7 @@
 All are checked against the hashes of the locks; SHA256SUMS lists them. Takes the wheels for the kind of processor that
 it runs on. Where nothing changed since the last run it only verifies what is there.
 """
+
 import argparse
 import hashlib
 import os

@@ -1,4 +1,5 @@
 """The comments API, release 1.0: comments by content, kept in the memory of one process."""
+
 from flask import Flask, jsonify, request
 
 app = Flask("globoapp")
@@ -15,7 +16,7 @@ def create_comment():
     comment = data["comment"]
     content_id = str(data["content_id"])
     comments.setdefault(content_id, []).append({"email": email, "comment": comment})
-    message = "comment created and associated with content_id {}".format(content_id)
+    message = f"comment created and associated with content_id {content_id}"
     return jsonify(status="SUCCESS", message=message)
 
 
@@ -23,6 +24,6 @@ def create_comment():
 def list_comments(content_id):
     """Returns the comments of one content, oldest first; 404 where it has none."""
     if content_id not in comments:
-        message = "content_id {} not found".format(content_id)
+        message = f"content_id {content_id} not found"
         return jsonify(status="NOT-FOUND", message=message), 404
     return jsonify(comments[content_id])

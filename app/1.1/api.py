@@ -1,4 +1,5 @@
 """The comments API, release 1.1: 1.0 plus /status/, and a JSON 400 for a malformed request."""
+
 import json
 import os
 import time
@@ -25,11 +26,11 @@ def read_comment():
     try:
         data = json.loads(request.get_data().decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadRequest("the body is not valid JSON: {}".format(error))
+        raise BadRequest(f"the body is not valid JSON: {error}")
     if not isinstance(data, dict):
         raise BadRequest("the body must be a JSON object with email, comment and content_id")
     problems = [
-        "{} must be a non-empty string".format(name)
+        f"{name} must be a non-empty string"
         for name in ("email", "comment")
         if not (isinstance(data.get(name), str) and data[name].strip())
     ]
@@ -55,7 +56,7 @@ def create_comment():
     """Takes JSON with email, comment and content_id; stores the comment and says so."""
     content_id, email, comment = read_comment()
     comments.setdefault(content_id, []).append({"email": email, "comment": comment})
-    message = "comment created and associated with content_id {}".format(content_id)
+    message = f"comment created and associated with content_id {content_id}"
     return jsonify(status="SUCCESS", message=message)
 
 
@@ -63,7 +64,7 @@ def create_comment():
 def list_comments(content_id):
     """Returns the comments of one content, oldest first; 404 where it has none."""
     if content_id not in comments:
-        message = "content_id {} not found".format(content_id)
+        message = f"content_id {content_id} not found"
         return jsonify(status="NOT-FOUND", message=message), 404
     return jsonify(comments[content_id])
 

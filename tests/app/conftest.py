@@ -1,0 +1,168 @@
+"""Fixtures of the app's tests: each version by Flask's test client and by a real gunicorn, from its artifact."""
+
+import base64
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+from appserver import ROOT, Release, Server
+
+VERSIONS = sorted(path.parent.name for path in (ROOT / "app").glob("*/manifest.json"))
+HERE = Path(__file__).parent
+
+
+class Answer:
+    """status (int) and body (bytes) of an answer."""
+
+    def __init__(self, status, body):
+        self.status = status
+        self.body = body
+
+    @property
+    def json(self):
+        """Returns the body as JSON; raises ValueError where it is none."""
+        return json.loads(self.body)
+
+
+class Client:
+    """What the tests speak to; send() is the transport: (method, path, body, headers) to Answer."""
+
+    def __init__(self, version, send):
+        self.version = version
+        self.send = send
+
+    def get(self, path):
+        """Sends a GET for path (str); returns the Answer."""
+        return self.send("GET", path, b"", {})
+
+    def post(self, body, content_type="application/json", path="/api/comment/new"):
+        """Sends a POST of body (bytes, or an object to send as JSON); returns the Answer."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.send("POST", path, data, {"Content-Type": content_type} if content_type else {})
+
+
+@pytest.fixture(scope="session")
+def dist():
+    """dist/ as it is to be: made now where it is not. `make` itself decides what there is to do."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", "-s", "dist"], check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / "dist"
+
+
+@pytest.fixture(scope="session")
+def releases(dist, tmp_path_factory):
+    """Returns a function from a version to its Release, unpacked once."""
+    found = {}
+
+    def release(version):
+        if version not in found:
+            found[version] = Release(version, tmp_path_factory.mktemp(f"release-{version}"))
+        return found[version]
+
+    return release
+
+
+@pytest.fixture
+def serve(releases, tmp_path):
+    """Returns a function that starts a Server of a version; all are stopped at the end of the test."""
+    servers = []
+
+    def start(version, wait=True, **options):
+        server = Server(releases(version), options.pop("state", tmp_path), **options)
+        servers.append(server)
+        return server.start(wait)
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def gunicorn_clients(releases, tmp_path_factory):
+    """Returns a function from a version to a Client of a gunicorn with it, one for the session."""
+    servers = {}
+
+    def client(version):
+        if version not in servers:
+            servers[version] = Server(releases(version), tmp_path_factory.mktemp(f"state-{version}")).start()
+        url = servers[version].url
+
+        def send(method, path, body, headers):
+            answer = requests.request(method, url + path, data=body, headers=headers, timeout=10)
+            return Answer(answer.status_code, answer.content)
+
+        return Client(version, send)
+
+    yield client
+    for server in servers.values():
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def flask_clients(releases, tmp_path_factory):
+    """Returns a function from a version to a Client of its Flask test client, one process for the session."""
+    processes = {}
+
+    def client(version):
+        if version not in processes:
+            release = releases(version)
+            environment = {**os.environ, "STATE_DIRECTORY": str(tmp_path_factory.mktemp(f"unit-{version}"))}
+            processes[version] = subprocess.Popen(
+                [str(release.python), str(HERE / "testclient.py")], cwd=release.directory, env=environment,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            )  # fmt: skip
+        process = processes[version]
+
+        def send(method, path, body, headers):
+            request = {"method": method, "path": path, "headers": headers, "body": base64.b64encode(body).decode()}
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
+            return Answer(answer["status"], base64.b64decode(answer["body"]))
+
+        return Client(version, send)
+
+    yield client
+    for process in processes.values():
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(timeout=20)
+
+
+def pytest_configure(config):
+    """Makes the mark known that limits a test to some versions."""
+    config.addinivalue_line("markers", "versions(*versions): the versions of the app that the test is about")
+
+
+def pytest_generate_tests(metafunc):
+    """Gives every test with `client` or `api_version` each version, or those of its `versions` mark."""
+    mark = metafunc.definition.get_closest_marker("versions")
+    chosen = [version for version in VERSIONS if not mark or version in mark.args]
+    if "api_version" in metafunc.fixturenames:
+        metafunc.parametrize("api_version", chosen)
+    if "client" in metafunc.fixturenames:
+        transports = ("flask_clients", "gunicorn_clients")
+        metafunc.parametrize(
+            "client", [(version, transport) for version in chosen for transport in transports], indirect=True,
+            ids=lambda param: f"{param[0]}-{param[1].split('_')[0]}",
+        )  # fmt: skip
+
+
+@pytest.fixture
+def client(request):
+    """Returns a Client of the version and transport that the test is parametrised with."""
+    version, transport = request.param
+    return request.getfixturevalue(transport)(version)
+
+
+@pytest.fixture
+def content_id():
+    """Returns a content_id (str) that no other test uses."""
+    content_id.last = getattr(content_id, "last", 0) + 1
+    return f"test-{os.getpid()}-{content_id.last}"

@@ -73,7 +73,7 @@ class Fleet:
         for name, suite in wanted.items():
             if self.suites.get(name, suite) != suite:
                 raise steps.Failure(f"{name} runs {self.suites[name]}, not {suite}. First: lab/fleet down")
-        host.install_tools(image.LOGS / "tools.log")
+        host.install_tools()
         image.build({(suite, "master" if name == "master" else "web") for name, suite in wanted.items()})
         self._network()
         self.suites = {**self.suites, **wanted}
@@ -203,7 +203,8 @@ class Fleet:
 
 def _why_silent(master, silent):
     log = master.run(["journalctl", "-u", "salt-master", "-n", "5", "--no-pager", "-o", "cat"]).stdout
-    text = f"no answer from {', '.join(silent)} after {ANSWER_TIMEOUT} s; the master's log ends\n{steps.last_lines(log)}"
+    text = f"no answer from {', '.join(silent)} after {ANSWER_TIMEOUT} s; the master's log ends\n"
+    text += steps.last_lines(log)
     filtered = pathlib.Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
     if filtered.exists() and filtered.read_text().strip() == "1":
         text += f"\n  {filtered} is 1: this machine's firewall sees the bridge's traffic and may drop it"

@@ -1,14 +1,17 @@
 """The machine that carries the lab: whether it can, what it misses, its cgroups, its package sources."""
 
 import configparser
+import importlib.util
+import ipaddress
 import json
 import os
 import pathlib
 import platform
 import shutil
 import subprocess
+import sysconfig
 
-from . import steps
+from . import naming, steps
 
 # command -> Debian package that has it
 TOOLS = {
@@ -32,10 +35,8 @@ def obstacle():
     unwritable = [str(mount) for mount in cgroup_mounts() if not os.access(mount, os.W_OK)]
     if unwritable:
         return f"{unwritable[0]} is read-only"
-    if "\toverlay\n" not in pathlib.Path("/proc/filesystems").read_text():
-        # As a module it appears there only once it is loaded.
-        if subprocess.run(["modprobe", "overlay"], capture_output=True).returncode:
-            return "the kernel has no overlay file system"
+    if not _has_overlay():
+        return "the kernel has no overlay file system"
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing and not shutil.which("apt-get"):
         return f"{', '.join(missing)} missing, and no apt-get to install it with"
@@ -44,21 +45,55 @@ def obstacle():
     return None
 
 
-def install_tools(log):
+def _has_overlay():
+    def listed():
+        return "\toverlay\n" in pathlib.Path("/proc/filesystems").read_text()
+
+    if not listed() and shutil.which("modprobe"):
+        subprocess.run(["modprobe", "overlay"], capture_output=True)
+    return listed()
+
+
+def install_tools():
     """Installs by apt what is missing of TOOLS.
 
     Raises:
-        Failure: when apt fails, or the tools are missing afterwards.
+        Failure: when apt fails.
     """
-    missing = {tool: package for tool, package in TOOLS.items() if not shutil.which(tool)}
-    if not missing:
+    install({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+
+
+def install_python():
+    """Installs by apt what a virtualenv with Salt needs of this machine: venv, a compiler, headers (for timelib).
+
+    Where we are not root, or there is no apt, nothing happens: the virtualenv's own failure will tell.
+    """
+    missing = set()
+    if importlib.util.find_spec("ensurepip") is None:
+        missing.add("python3-venv")
+    if not shutil.which("gcc"):
+        missing |= {"gcc", "libc6-dev"}
+    if not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists():
+        missing.add("python3-dev")
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        install(missing)
+
+
+def install(packages):
+    """Installs Debian packages by apt; an empty set costs nothing.
+
+    Raises:
+        Failure: when apt fails.
+    """
+    if not packages:
         return
-    with steps.step(f"installing {', '.join(sorted(set(missing.values())))}"):
-        log.parent.mkdir(parents=True, exist_ok=True)
+    with steps.step(f"installing {', '.join(sorted(packages))}"):
+        naming.LOGS.mkdir(parents=True, exist_ok=True)
+        log = naming.LOGS / "apt.log"
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]
         steps.run([*apt, "update"], log, env=env)
-        steps.run([*apt, "install", "-y", "--no-install-recommends", *sorted(set(missing.values()))], log, env=env)
+        steps.run([*apt, "install", "-y", "--no-install-recommends", *sorted(packages)], log, env=env)
 
 
 def cgroup_mounts(mountinfo=None):
@@ -78,8 +113,6 @@ def cgroup_mounts(mountinfo=None):
 
 def networks():
     """Returns the networks (list of ip_network, version 4) that this machine has an address in or a route to."""
-    import ipaddress
-
     found = []
     routes = json.loads(steps.run(["ip", "-j", "-4", "route"]).stdout)
     found += [ipaddress.ip_network(route["dst"]) for route in routes if route["dst"] != "default"]

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from . import host, naming, steps
 
 LAB = pathlib.Path(__file__).resolve().parent.parent
-LOGS = naming.CACHE / "log"
 
 # Last words of every base image: units that a machine of minutes has no use for, a journal that survives a power cut.
 FINISH_BASE = """\
@@ -29,7 +28,8 @@ systemctl enable systemd-networkd.service
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \\
     systemd-networkd-wait-online.service systemd-firstboot.service getty.target console-getty.service
 mkdir -p /var/log/journal /etc/systemd/journald.conf.d
-printf '[Journal]\\nStorage=persistent\\nSystemMaxUse=64M\\nRateLimitIntervalSec=0\\n' > /etc/systemd/journald.conf.d/lab.conf
+printf '[Journal]\\nStorage=persistent\\nSystemMaxUse=64M\\nRateLimitIntervalSec=0\\n' \\
+    > /etc/systemd/journald.conf.d/lab.conf
 rm -f /etc/machine-id /etc/hostname /etc/resolv.conf
 : > /etc/machine-id
 """
@@ -81,7 +81,7 @@ class Layer:
     @property
     def log(self):
         """Returns the log of the layer's making."""
-        return LOGS / f"{self.key}.log"
+        return naming.LOGS / f"{self.key}.log"
 
 
 def packages(kind):
@@ -120,7 +120,7 @@ def build(wanted):
         Failure: naming the layer and its log.
     """
     missing = {layer.key: layer for pair in wanted for layer in layers(*pair) if not layer.path.exists()}
-    LOGS.mkdir(parents=True, exist_ok=True)
+    naming.LOGS.mkdir(parents=True, exist_ok=True)
     for lowest in (True, False):
         batch = [layer for layer in missing.values() if (layer.base is None) is lowest]
         with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(batch))) as pool:

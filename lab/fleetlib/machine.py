@@ -99,9 +99,8 @@ class Machine:
 
         if not steps.poll(check, timeout):
             jobs = self.run(["systemctl", "list-jobs", "--no-legend"]).stdout if self.leader() else ""
-            raise steps.Failure(
-                f"{self.name} has not booted after {timeout} s ({seen['state']})\n{steps.last_lines(jobs)}", self.console
-            )
+            why = f"{self.name} has not booted after {timeout} s ({seen['state']})"
+            raise steps.Failure(f"{why}\n{steps.last_lines(jobs)}", self.console)
         if seen["state"] == "degraded":
             failed = self.run(["systemctl", "--failed", "--no-legend", "--plain"]).stdout
             raise steps.Failure(f"{self.name} booted with failed units\n{steps.last_lines(failed)}", self.console)
@@ -147,7 +146,7 @@ class Machine:
             raise steps.Failure(f"{self.name}: processes survive SIGKILL: {cgroup_processes(self.cgroups)}")
         for cgroup in self.cgroups:
             remove_cgroup(cgroup)
-        link = f"vb-{self.lab.machine(self.name)}"[:15]
+        link = self.lab.interface(self.name)
         # The kernel takes the interface down some moments after the namespace's last process.
         if not steps.poll(lambda: not pathlib.Path("/sys/class/net", link).exists(), 20):
             raise steps.Failure(f"{self.name}: interface {link} is still there")

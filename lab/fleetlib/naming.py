@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 STATE = pathlib.Path("/var/lib/globoapp-lab")
 CACHE = pathlib.Path("/var/cache/globoapp-lab")
+LOGS = CACHE / "log"
 LOCKS = pathlib.Path("/run/globoapp-lab")
 
 SUITES = ("bookworm", "trixie")
@@ -31,7 +32,7 @@ class Lab:
     def id(self):
         """Returns seven characters that name everything of this lab on the host: "g3f9a1c".
 
-        Short, because a network interface has at most 15 characters and systemd-nspawn calls it "vb-<id>-web1".
+        Short, because a network interface has at most 15 characters: "vb-g3f9a1c-w200".
         """
         return f"g{self.hash[:6]}"
 
@@ -46,8 +47,12 @@ class Lab:
         return STATE / self.id
 
     def machine(self, host):
-        """Returns the name by which the host's systemd-nspawn knows a machine of this lab: "g3f9a1c-web1"."""
-        return f"{self.id}-{host}"
+        """Returns the name by which systemd-nspawn knows a machine of this lab: "g3f9a1c-w1", "g3f9a1c-m"."""
+        return f"{self.id}-{host[0]}{web_number(host) or ''}"
+
+    def interface(self, host):
+        """Returns the name of the interface on the bridge that leads to a machine: "vb-g3f9a1c-w1"."""
+        return f"vb-{self.machine(host)}"
 
     def subnets(self):
         """Yields every /24 that a lab may use, this lab's own choice first."""

@@ -1,4 +1,4 @@
-"""What a person sees while the lab works: each step with its time, and for a failure the step, the reason and the log."""
+"""What a person sees while the lab works: each step with its time; of a failure the step, the reason and the log."""
 
 import contextlib
 import subprocess
@@ -30,7 +30,8 @@ class Failure(Exception):
 
 def say(text):
     """Prints a line about progress to stderr, so that stdout stays the command's own."""
-    print(f"lab: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"lab: {text}\n")
+    sys.stderr.flush()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,51 @@
+# make demo       from nothing to a fleet that serves 1.0
+# make test       every test and check
+# make down       nothing left of demo and tests
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+VENV_3006 := .venv-3006
+PYTEST_FLAGS ?=
+
+.PHONY: help demo test test-3006 test-app test-fleet lint down prepare venv venv-3006
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' $(MAKEFILE_LIST)
+
+demo:
+	@lab/demo
+
+down:
+	@lab/fleet down
+	@GLOBOAPP_LAB=test lab/fleet down
+
+# make test-fleet  only the tests on real machines
+test: lint dist venv test-app
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests
+
+test-fleet: dist venv
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
+
+# make test-3006  unit and functional tests on Salt 3006 LTS
+test-3006: dist venv-3006
+	@$(VENV_3006)/bin/pytest $(PYTEST_FLAGS) tests/unit tests/functional
+
+# make lint       ruff, yamllint, salt-lint, shellcheck
+lint: venv
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check --diff .
+	@git ls-files '*.yml' '*.yaml' '.yamllint' '*.conf' | xargs -r $(VENV)/bin/yamllint --strict
+	@git ls-files '*.sls' | xargs -r $(VENV)/bin/salt-lint
+	@git ls-files '*.sh' .ci/run | xargs -r $(VENV)/bin/shellcheck
+
+venv:
+	@lab/venv $(VENV) tests/requirements.txt
+
+venv-3006:
+	@lab/venv $(VENV_3006) tests/requirements.txt 'salt~=3006.28'
+
+prepare:
+	@lab/prepare
+
+include tools/dist.mk
+$(TOOLS)/bin/pip: | prepare

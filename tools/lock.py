@@ -19,6 +19,7 @@ import sbom
 from artifact import ROOT, versions
 
 HEADER = "# Made by `make lock` from {source}: change that, and run it again.\n"
+OWN = "# {pin}, first hash: the py3-none-any wheel that `make wheels` makes of the sdist.\n"
 UV = [
     "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-annotate", "--no-header",
     "--no-emit-index-url", "--no-emit-find-links",
@@ -32,7 +33,7 @@ def compile_lock(source, python, previous="", upgrade=False):
     """
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "requirements.lock"
-        target.write_text(previous, encoding="utf-8")
+        target.write_text(without_pure_wheels(previous), encoding="utf-8")
         command = [*UV, "--python-version", python, "--output-file", str(target), source.name]
         # In the directory of source, so that a lock never holds the path of a checkout.
         subprocess.run(command + ["--upgrade"] * upgrade, check=True, cwd=source.parent, stdout=subprocess.DEVNULL)
@@ -47,10 +48,15 @@ def add_pure_wheels(lock):
         with tempfile.TemporaryDirectory() as directory:
             wheel = purewheel.make_wheel(purewheel.fetch_sdist(pin.split("==")[0], lock, Path(directory)), directory)
             digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        if digest in lock:
-            continue
-        comment = f"# {pin}, first hash: the py3-none-any wheel that `make wheels` makes of the sdist.\n"
-        lock = lock.replace(f"\n{pin} \\\n", f"\n{comment}{pin} \\\n    --hash=sha256:{digest} \\\n")
+        lock = lock.replace(f"\n{pin} \\\n", f"\n{OWN.format(pin=pin)}{pin} \\\n    --hash=sha256:{digest} \\\n")
+    return lock
+
+
+def without_pure_wheels(lock):
+    """Returns lock (str) without what add_pure_wheels added: uv is to see its own lines only."""
+    for pin in purewheel.PINS:
+        own = re.escape(OWN.format(pin=pin))
+        lock = re.sub(rf"^{own}({re.escape(pin)} \\\n)    --hash=\S+ \\\n", r"\1", lock, flags=re.MULTILINE)
     return lock
 
 

@@ -69,7 +69,7 @@ def pip_download(requirements, directory, *options, environment=None):
     """
     listing = directory / "requirements.txt"
     listing.write_text(requirements, encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq", "--no-deps"]
     command += ["--require-hashes", "--dest", str(directory), "--requirement", str(listing), *options]
     subprocess.run(command, check=True, env=environment)
     listing.unlink()

@@ -15,6 +15,7 @@ from pathlib import Path
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ROOT / "salt" / "globoapp" / "files" / "gunicorn.conf.py"
 CACHE = ROOT / ".lab" / "app-tests"
 
 # Puts the socket where systemd puts it and names the process that is to take it: gunicorn checks both.
@@ -106,10 +107,12 @@ class Server:
     def start(self, wait=True):
         """Starts gunicorn, and waits until the manifest's health check passes; raises AssertionError with its log."""
         command = [
-            str(self.release.python), "-m", "gunicorn.app.wsgiapp", "--workers", str(self.workers),
-            "--threads", str(self.threads), self.release.manifest["wsgi"],
+            str(self.release.python), "-m", "gunicorn.app.wsgiapp", "--config", str(SETTINGS),
+            "--workers", str(self.workers), "--threads", str(self.threads), self.release.manifest["wsgi"],
         ]  # fmt: skip
-        environment = {**os.environ, "LISTEN_FDS": "1", "STATE_DIRECTORY": str(self.state)}
+        environment = {
+            **os.environ, "LISTEN_FDS": "1", "STATE_DIRECTORY": str(self.state), "RUNTIME_DIRECTORY": str(self.state),
+        }  # fmt: skip
         environment.pop("PYTHONPATH", None)
         number = self.listener.fileno()
         with open(self.log, "ab") as log:

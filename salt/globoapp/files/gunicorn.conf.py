@@ -16,6 +16,8 @@ keepalive = 0
 graceful_timeout = 30
 timeout = 30
 errorlog = "-"
+# gunicorn 25 and later open a command socket in the home directory, one path for all instances; 20.0.4 ignores this.
+control_socket_disable = True
 worker_tmp_dir = _runtime
 
 

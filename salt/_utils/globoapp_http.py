@@ -152,3 +152,4 @@ def probe(where, path):
     started = _Probe(where, path)
     started.start()
     return started
+

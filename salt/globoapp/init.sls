@@ -1,6 +1,6 @@
 # The way of a deploy, in its order. With bad settings or an unfit host only the first step is there:
 # it says what is wrong, and nothing is touched.
-{% from "globoapp/settings.jinja" import app with context %}
+{% include "globoapp/modules.jinja" %}
 include:
   - globoapp.settings
 {%- if not salt['globoapp.preflight']().problems %}

@@ -1,9 +1,6 @@
 {% from "globoapp/settings.jinja" import app with context %}
-# A switch without its proof and its record would be half a deploy: they come along.
 include:
   - globoapp.app
-  - globoapp.health
-  - globoapp.record
 
 gunicorn is configured for {{ app.name }}:
   file.managed:

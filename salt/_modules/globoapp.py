@@ -20,13 +20,17 @@ def _interfaces():
     """``{"eth0": ["10.0.0.2"], ...}``, IPv4 first."""
     found = {}
     for name, addresses in psutil.net_if_addrs().items():
-        ip = [(one.family, one.address.partition("%")[0]) for one in addresses if one.family.name in ("AF_INET", "AF_INET6")]
+        ip = [
+            (one.family, one.address.partition("%")[0])
+            for one in addresses
+            if one.family.name in ("AF_INET", "AF_INET6")
+        ]
         found[name] = [address for _, address in sorted(ip)]
     return found
 
 
 def _resolve(**over):
-    """Settings, problems and warnings as :func:`globoapp_settings.resolve` gives them, with ``over`` in pillar's place."""
+    """Settings, problems and warnings of :func:`globoapp_settings.resolve`, with ``over`` in pillar's place."""
     # __pillar__, not pillar.get: Salt 3008 masks the latter outside rendering, and only the former
     # sees what was given on the command line on every line of Salt.
     pillar = {**dict(__pillar__), **over}
@@ -283,7 +287,12 @@ def rollback(version=None):
         present = [one for one, state in here.items() if state != "failed"]
         version, reason = __utils__["globoapp_ledger.rollback_target"](entries, present)
         if version is None:
-            return {"result": True, "from": (standing or {}).get("version"), "to": None, "comment": f"Nothing to go back to: {reason}. Nothing was changed."}
+            return {
+                "result": True,
+                "from": (standing or {}).get("version"),
+                "to": None,
+                "comment": f"Nothing to go back to: {reason}. Nothing was changed.",
+            }
     else:
         reason = "as asked"
         problem = __utils__["globoapp_settings.version_problem"](version)
@@ -291,7 +300,12 @@ def rollback(version=None):
             problem = f"version {version} is not on this host; there are: {', '.join(here) or 'none'}"
         if problem:
             __context__["retcode"] = 1
-            return {"result": False, "from": (standing or {}).get("version"), "to": version, "comment": f"{problem}. Nothing was changed."}
+            return {
+                "result": False,
+                "from": (standing or {}).get("version"),
+                "to": version,
+                "comment": f"{problem}. Nothing was changed.",
+            }
     __salt__["globoapp_deploy.lock"](found, f"rollback to {version}")
     try:
         pillar = {"version": version, "globoapp_rollback": True}
@@ -304,7 +318,9 @@ def rollback(version=None):
     if failed:
         __context__["retcode"] = 1
     return {
-        "result": not failed, "from": standing["version"], "to": version,
+        "result": not failed,
+        "from": standing["version"],
+        "to": version,
         "comment": f"{version} ({reason}) " + ("serves." if not failed else "could not be put back."),
         **({"failed": failed} if failed else {}),
     }

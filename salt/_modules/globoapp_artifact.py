@@ -31,9 +31,7 @@ def stored(settings):
 
         salt 'web*' globoapp_artifact.stored '{"root": "/opt/globoHUB/desafio", "name": "globoapp", "version": "1.0"}'
     """
-    return os.path.join(
-        settings["root"], ".globoapp", "artifacts", f"{settings['name']}-{settings['version']}.zip"
-    )
+    return os.path.join(settings["root"], ".globoapp", "artifacts", f"{settings['name']}-{settings['version']}.zip")
 
 
 def available(settings):

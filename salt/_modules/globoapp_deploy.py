@@ -115,7 +115,11 @@ def leftovers(settings):
         salt 'web*' globoapp_deploy.leftovers '{"root": "/opt/globoHUB/desafio", "name": "globoapp"}'
     """
     root = settings["root"]
-    found = [f"{root}/{one}" for one in (os.listdir(root) if os.path.isdir(root) else []) if one.startswith((".incoming-", ".trash-"))]
+    found = [
+        f"{root}/{one}"
+        for one in (os.listdir(root) if os.path.isdir(root) else [])
+        if one.startswith((".incoming-", ".trash-"))
+    ]
     found += [
         __salt__["globoapp_systemd.instance"](settings["name"], one, True)
         for one in __salt__["globoapp_systemd.running"](settings["name"], True)
@@ -148,7 +152,8 @@ def begin(settings):
     now = __salt__["globoapp.settings"]()
     if now["version"] != settings["version"] or now["port"] != settings["port"]:
         raise CommandExecutionError(
-            f"while this deploy of {settings['version']} waited, another one put {now['version']}: look, and deploy again"
+            f"while this deploy of {settings['version']} waited, another one put {now['version']}: "
+            "look, and deploy again"
         )
     cleared = leftovers(settings)
     note = __utils__["globoapp_files.read_json"](_own(settings, "deploying.json"))
@@ -179,9 +184,14 @@ def _line(settings):
     before = _course(settings).get("from") or {}
     action = _course(settings)["action"] if _is_move(settings, before or None) else "repair"
     return {
-        "host": __opts__["id"], "name": settings["name"], "version": settings["version"],
-        "port": settings["port"], "bind": settings["bind"], "action": action,
-        "from": before.get("version"), "jid": job_id(),
+        "host": __opts__["id"],
+        "name": settings["name"],
+        "version": settings["version"],
+        "port": settings["port"],
+        "bind": settings["bind"],
+        "action": action,
+        "from": before.get("version"),
+        "jid": job_id(),
     }
 
 
@@ -391,7 +401,11 @@ def _back(settings, error):
     old["release"] = __utils__["globoapp_settings.release"](before["version"])
     try:
         switch(old)
-        _answers(old, __salt__["globoapp_serving.where"](old), __salt__["globoapp_release.record"](old, old["release"])["manifest"]["health"])
+        _answers(
+            old,
+            __salt__["globoapp_serving.where"](old),
+            __salt__["globoapp_release.record"](old, old["release"])["manifest"]["health"],
+        )
     except CommandExecutionError as worse:
         return CommandExecutionError(f"{error}\nAnd {before['version']} could not be put back: {worse}")
     return CommandExecutionError(f"{error}\nSwitched back: {before['version']} serves again.")
@@ -420,9 +434,13 @@ def finish(settings, failures, changed):
     if failures or changed or _is_move(settings, standing(settings)):
         result = "failed" if failures else "success"
         entry = {
-            **_line(settings), "address": settings["address"], "result": result,
-            "duration": round(time.time() - course["started"], 3), "changed": changed,
-            **({"failed": failures} if failures else {}), **({"probe": probe.finish()} if probe else {}),
+            **_line(settings),
+            "address": settings["address"],
+            "result": result,
+            "duration": round(time.time() - course["started"], 3),
+            "changed": changed,
+            **({"failed": failures} if failures else {}),
+            **({"probe": probe.finish()} if probe else {}),
         }
         entry = __utils__["globoapp_ledger.append"](settings["root"], entry, __utils__["globoapp_files.append_line"])
         if not failures:

@@ -72,7 +72,9 @@ def problems(settings):
         needed = settings["reserve"] * MIB
         if not __salt__["globoapp_release.record"](settings, settings["release"]):
             needed += 3 * made["size"]
-        if not __salt__["globoapp_virtualenv.complete"](__salt__["globoapp_virtualenv.location"](settings, made["lock"])):
+        if not __salt__["globoapp_virtualenv.complete"](
+            __salt__["globoapp_virtualenv.location"](settings, made["lock"])
+        ):
             needed += 100 * MIB  # a virtualenv of the 2020 pins is 25 MB, with uv beside it 80
             try:
                 __salt__["globoapp_virtualenv.installer"](settings)

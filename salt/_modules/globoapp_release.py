@@ -84,9 +84,7 @@ def names(settings):
     """
     root = settings["root"]
     found = [one for one in os.listdir(root) if DIRECTORY.match(one)] if os.path.isdir(root) else []
-    return sorted(
-        (one for one in found if record(settings, one)), key=lambda one: [int(n) for n in one[4:].split("_")]
-    )
+    return sorted((one for one in found if record(settings, one)), key=lambda one: [int(n) for n in one[4:].split("_")])
 
 
 def differences(settings, release):
@@ -189,7 +187,9 @@ def _extract(path, incoming):
 
 def _make_right(settings, incoming, target, contents):
     """Replace what differs one file at a time; each replacement is one rename."""
-    aside = os.path.join(settings["root"], ".globoapp", "aside", f"{os.path.basename(target)}-{__utils__['globoapp_ledger.now']()}")
+    aside = os.path.join(
+        settings["root"], ".globoapp", "aside", f"{os.path.basename(target)}-{__utils__['globoapp_ledger.now']()}"
+    )
     for name in __utils__["globoapp_files.contents"](target):
         if name not in contents:
             os.makedirs(os.path.dirname(os.path.join(aside, name)), 0o700, exist_ok=True)

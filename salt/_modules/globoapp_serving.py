@@ -58,9 +58,7 @@ def workers(name, release, candidate=False):
     if not os.path.isdir(directory):
         return []
     ready = {one[6:] for one in os.listdir(directory) if one.startswith("ready-")}
-    master = __salt__["globoapp_systemd.main_pid"](
-        __salt__["globoapp_systemd.instance"](name, release, candidate)
-    )
+    master = __salt__["globoapp_systemd.main_pid"](__salt__["globoapp_systemd.instance"](name, release, candidate))
     if not ready or not master:
         return []
     return sorted(one["pid"] for one in __utils__["globoapp_proc.children"](master) if str(one["pid"]) in ready)

@@ -349,7 +349,7 @@ def handed(name):
     """
     try:
         with open(f"{UNITS}/{name}@.service.d/sockets.conf", encoding="utf-8") as handle:
-            return [line.strip()[len("Sockets="):] for line in handle if line.startswith("Sockets=")]
+            return [line.strip()[len("Sockets=") :] for line in handle if line.startswith("Sockets=")]
     except FileNotFoundError:
         return []
 

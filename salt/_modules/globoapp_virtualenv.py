@@ -29,7 +29,12 @@ def __virtual__():
 
 def _run(*command, env=None):
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, check=False, umask=0o022,
+        command,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        umask=0o022,
         env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/root", "LANG": "C.UTF-8", **(env or {})},
     )
     if done.returncode:
@@ -113,7 +118,7 @@ def installer(settings):
 def _wheelhouse(settings):
     """The file names that the wheelhouse offers."""
     prefix = settings["wheels"].removeprefix("salt://").rstrip("/") + "/"
-    return [one[len(prefix):] for one in __salt__["cp.list_master"]() if one.startswith(prefix)]
+    return [one[len(prefix) :] for one in __salt__["cp.list_master"]() if one.startswith(prefix)]
 
 
 def _uv_wheel(settings):
@@ -193,12 +198,39 @@ def build(settings, lock):
         if tool == "uv":
             uv, quiet = _uv(settings), ("--offline", "--no-cache", "--no-config", "--quiet")
             _run(uv, "venv", *quiet, "--no-project", "--python", settings["python"], path)
-            _run(uv, "pip", "install", *quiet, "--python", f"{path}/bin/python", "--no-index", "--find-links",
-                 wheels, "--require-hashes", "--compile-bytecode", "--link-mode=copy", "-r", lock_file)
+            _run(
+                uv,
+                "pip",
+                "install",
+                *quiet,
+                "--python",
+                f"{path}/bin/python",
+                "--no-index",
+                "--find-links",
+                wheels,
+                "--require-hashes",
+                "--compile-bytecode",
+                "--link-mode=copy",
+                "-r",
+                lock_file,
+            )
         else:
             _run(settings["python"], "-m", "venv", path)
-            _run(f"{path}/bin/python", "-m", "pip", "--isolated", "install", "--quiet", "--no-index",
-                 "--no-cache-dir", "--find-links", wheels, "--require-hashes", "-r", lock_file)
+            _run(
+                f"{path}/bin/python",
+                "-m",
+                "pip",
+                "--isolated",
+                "install",
+                "--quiet",
+                "--no-index",
+                "--no-cache-dir",
+                "--find-links",
+                wheels,
+                "--require-hashes",
+                "-r",
+                lock_file,
+            )
         __utils__["globoapp_files.sync_tree"](path)
         mark = {"lock": hashlib.sha256(lock.encode()).hexdigest(), "installer": tool}
         __utils__["globoapp_files.write_json"](f"{path}/{COMPLETE}", mark)

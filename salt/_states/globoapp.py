@@ -159,7 +159,9 @@ def healthy(name, **kwargs):
     """
     settings = _settings()
     if __opts__["test"]:
-        if __salt__["globoapp_serving.plan"](settings) or __salt__["globoapp_release.differences"](settings, settings["release"]):
+        if __salt__["globoapp_serving.plan"](settings) or __salt__["globoapp_release.differences"](
+            settings, settings["release"]
+        ):
             return _answer(name, "The service would be asked.", result=None)
         seen = __salt__["globoapp.health"](deadline=0)
         return _answer(name, "; ".join(seen.get("problems", ["It answers as it should."])), result=seen["healthy"])

@@ -72,9 +72,7 @@ def judge(answer, expected):
     if not isinstance(body, dict):
         return f"the body is no JSON object: {shown!r}"
     wrong = [
-        f"{key} is {body.get(key)!r} in place of {value!r}"
-        for key, value in subset.items()
-        if body.get(key) != value
+        f"{key} is {body.get(key)!r} in place of {value!r}" for key, value in subset.items() if body.get(key) != value
     ]
     return "; ".join(wrong) or None
 
@@ -152,4 +150,3 @@ def probe(where, path):
     started = _Probe(where, path)
     started.start()
     return started
-

@@ -127,8 +127,6 @@ def holds_file_below(directory):
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         seen = process(pid)
-        if seen and any(
-            (path + "/").startswith(prefix) for path in [seen["cwd"], *seen["command"][:1]]
-        ):
+        if seen and any((path + "/").startswith(prefix) for path in [seen["cwd"], *seen["command"][:1]]):
             found.append(int(pid))
     return found

@@ -58,7 +58,7 @@ def release(version):
 
 def version_problem(value):
     """What is wrong with a version, or None."""
-    if isinstance(value, bool) or isinstance(value, (int, float)):
+    if isinstance(value, (int, float)):  # True and False too
         return (
             f"version is the number {value}: to YAML 1.10 and 1.1 are one number; "
             f'write it in quotes, version: "{value}"'
@@ -179,7 +179,8 @@ def resolve(pillar, standing, interfaces):
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             problems.append(
-                f"globoapp:{key} is no setting" + (f": did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}")
+                f"globoapp:{key} is no setting"
+                + (f": did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}")
             )
     settings = dict(DEFAULTS)
     for key in ("version", "port", "bind"):
@@ -211,8 +212,8 @@ def resolve(pillar, standing, interfaces):
         settings["release"] = release(settings["version"])
         for key in ("source",):
             if isinstance(settings[key], str):
-                settings[key] = settings[key].replace("{name}", str(settings["name"])).replace(
-                    "{version}", settings["version"]
+                settings[key] = (
+                    settings[key].replace("{name}", str(settings["name"])).replace("{version}", settings["version"])
                 )
     return settings, problems, warnings
 

@@ -1,5 +1,6 @@
 # gunicorn's settings for every release: what differs between releases stands in their manifest.
 # Managed by Salt. Read by gunicorn at start, from the release's directory.
+import contextlib
 import json
 import os
 
@@ -29,7 +30,5 @@ def post_worker_init(worker):
 
 def child_exit(server, worker):
     """A worker has ended: it is not ready any more."""
-    try:
+    with contextlib.suppress(FileNotFoundError):  # it ended before it had loaded the app
         os.unlink(f"{_runtime}/ready-{worker.pid}")
-    except FileNotFoundError:
-        pass  # it ended before it had loaded the app

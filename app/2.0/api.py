@@ -1,4 +1,4 @@
-"""The comments API, release 2.0: that of 1.1, with the comments in SQLite, where every worker and every restart finds them."""
+"""The comments API, release 2.0: that of 1.1, with the comments in SQLite, where any worker finds them at any time."""
 
 import json
 import os
@@ -6,10 +6,9 @@ import sqlite3
 import time
 from pathlib import Path
 
+import store
 from flask import Flask, jsonify, request
 from werkzeug.exceptions import BadRequest
-
-import store
 
 STARTED = time.monotonic()
 VERSION = json.loads(Path(__file__).with_name("manifest.json").read_text(encoding="utf-8"))["version"]

@@ -70,7 +70,9 @@ class Comments:
 
     def of(self, content_id):
         """Returns the comments of content_id (str): a list of dicts with comment and email, oldest first."""
-        rows = self.database.execute("SELECT comment, email FROM comments WHERE content_id = ? ORDER BY id", (content_id,))
+        rows = self.database.execute(
+            "SELECT comment, email FROM comments WHERE content_id = ? ORDER BY id", (content_id,)
+        )
         return [{"comment": comment, "email": email} for comment, email in rows]
 
     def check(self):

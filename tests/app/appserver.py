@@ -57,7 +57,7 @@ def uv_program():
 
 
 def virtualenv(lock):
-    """Returns the Python (Path) of a virtualenv of the requirements at lock (Path), made offline from the wheelhouse."""
+    """Returns the Python (Path) of a virtualenv of the requirements at lock (Path), made from the wheelhouse."""
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     directory = CACHE / f"{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}-{tag}"
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ class Server:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def stop(self, how=signal.SIGTERM):
-        """Stops gunicorn by the signal how and waits for its end; the socket stays open. SIGKILL takes the workers too."""
+        """Stops gunicorn by the signal how and waits for its end; the socket stays. SIGKILL takes the workers too."""
         if self.process is None:
             return
         if how == signal.SIGKILL:

@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
-import purewheel
-import wheels
+import purewheel  # noqa: E402
+import wheels  # noqa: E402
 
 LOCK = (ROOT / "app" / "1.0" / "requirements.lock").read_text()
 SDIST = {
@@ -148,7 +148,7 @@ def test_where_pip_fails_the_wheelhouse_stays_as_it_was(tmp_path, monkeypatch, c
 
 
 def test_the_lock_of_2020_names_the_wheel_made_here():
-    """The constant hash: should zipfile or tarfile ever write other bytes, make wheels would fail everywhere at once."""
+    """The constant hash: should zipfile or tarfile ever write other bytes, make wheels would fail everywhere."""
     found = ROOT / "dist" / "wheels" / "MarkupSafe-1.1.1-py3-none-any.whl"
     if not found.exists():
         pytest.skip("no wheelhouse yet: make wheels")

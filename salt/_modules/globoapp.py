@@ -46,7 +46,8 @@ def settings():
     The settings that a deploy on this host would use now: defaults, pillar, and for what pillar
     doesn't name what was deployed last.
 
-    Returns the settings with ``address`` (bind as an IP address), ``release`` (PACKX_Y), and
+    Returns the settings with ``address`` (bind as an IP address), ``release`` (PACKX_Y), of ``environment``
+    only the names (a value may be a secret), and
     ``problems`` and ``warnings`` (lists of lines).
 
     CLI Example:
@@ -56,6 +57,7 @@ def settings():
         salt 'web*' globoapp.settings
     """
     found, problems, warnings = _resolve()
+    found["environment"] = sorted(found["environment"]) if isinstance(found["environment"], dict) else []
     return {**found, "problems": problems, "warnings": warnings}
 
 
@@ -76,7 +78,7 @@ def preflight():
     problems = found["problems"]
     if not __salt__["globoapp_systemd.booted"]():
         problems.append("systemd is not running this machine: the service is a systemd unit")
-    if found["release"] and not problems:
+    else:
         problems += __salt__["globoapp_preflight.problems"](found)
     if problems:
         __context__["retcode"] = 1

@@ -42,10 +42,14 @@ def available(settings):
 
     .. code-block:: bash
 
-        salt 'web*' globoapp_artifact.available '{"name": "globoapp"}'
+        salt 'web*' globoapp_artifact.available '{"source": "salt://globoapp-1.0.zip", "version": "1.0"}'
     """
-    pattern = re.compile(re.escape(settings["name"]) + r"-(\d+(?:\.\d+)+)\.zip\Z")
-    found = (pattern.search(name) for name in __salt__["cp.list_master"]())
+    base, _, name = settings["source"].rpartition("/")
+    if base.startswith("https:"):
+        return []  # a raw repository has no listing that all of them speak
+    base += "/" if base.endswith(":/") else ""
+    pattern = re.compile(re.escape(name).replace(re.escape(settings["version"]), r"(\d+(?:\.\d+)+)") + r"\Z")
+    found = (pattern.match(one) for one in __salt__["globoapp_fetch.listing"](settings, base))
     return sorted({match.group(1) for match in found if match}, key=_key)
 
 
@@ -67,27 +71,14 @@ def fetch(settings):
         salt 'web*' globoapp_artifact.fetch "$(salt-call --out=json globoapp.settings | jq .local)"
     """
     source = settings["source"]
-    expected = settings.get("checksum") or _checksum_beside(source)
-    path = _cache(source)
-    seen = __utils__["globoapp_files.sha256"](path)
-    if seen != expected.lower():
-        raise CommandExecutionError(
-            f"{source} does not match its checksum: SHA-256 is {seen}, expected {expected.lower()}; "
-            "publish the artifact again together with its .sha256"
-        )
-    return {"path": path, "sha256": seen, **read(path, settings)}
+    expected = (settings.get("checksum") or _checksum_beside(settings, source)).lower()
+    path = __salt__["globoapp_fetch.file"](settings, source, expected)
+    return {"path": path, "sha256": expected, **read(path, settings)}
 
 
-def _cache(source):
-    """Download to Salt's cache (again only when it changed); the local path."""
-    path = __salt__["cp.cache_file"](source)
-    if not path:
-        raise CommandExecutionError(f"{source} is not there")
-    return path
-
-
-def _checksum_beside(source):
-    with open(_cache(source + ".sha256"), encoding="ascii", errors="replace") as handle:
+def _checksum_beside(settings, source):
+    path = __salt__["globoapp_fetch.file"](settings, source + ".sha256")
+    with open(path, encoding="ascii", errors="replace") as handle:
         text = handle.read()
     match = re.match(r"([0-9a-fA-F]{64})\b", text)
     if not match:

@@ -49,7 +49,8 @@ def artifact(settings):
 
 def problems(settings):
     """
-    Everything that is wrong, one line each; empty when a deploy may begin.
+    Everything on this host that is in the way, one line each; empty when a deploy may begin. What a
+    setting is needed for that is itself wrong is not looked at.
 
     CLI Example:
 
@@ -57,35 +58,43 @@ def problems(settings):
 
         salt-call globoapp_preflight.problems '{...}'
     """
-    found, made = [], None
-    try:
-        made = artifact(settings)
-    except CommandExecutionError as error:
-        found.append(_unknown(settings, str(error)))
-    found += _port(settings)
+    invalid = set(settings["invalid"])
+    found = [] if invalid & {"port", "bind", "name"} else _port(settings)
+    if not settings["release"] or invalid & {
+        "name",
+        "root",
+        "source",
+        "checksum",
+        "python",
+        "wheels",
+        "credentials",
+        "ca",
+    }:
+        return found
     try:
         python = __salt__["globoapp_virtualenv.interpreter"](settings["python"])
     except CommandExecutionError as error:
         return [*found, str(error)]
-    if made:
-        found += _python(settings, made, python)
-        needed = settings["reserve"] * MIB
-        if not __salt__["globoapp_release.record"](settings, settings["release"]):
-            needed += 3 * made["size"]
-        if not __salt__["globoapp_virtualenv.complete"](
-            __salt__["globoapp_virtualenv.location"](settings, made["lock"])
-        ):
-            needed += 100 * MIB  # a virtualenv of the 2020 pins is 25 MB, with uv beside it 80
-            try:
-                __salt__["globoapp_virtualenv.installer"](settings)
-            except CommandExecutionError as error:
-                found.append(str(error))
-        free = __utils__["globoapp_files.free_bytes"](settings["root"])
-        if free < needed:
-            found.append(
-                f"no room on the disk of {settings['root']}: {free // MIB} MiB free, {needed // MIB} MiB wanted "
-                f"(of these {settings['reserve']} MiB to stay free, pillar reserve); remove old releases or set keep"
-            )
+    try:
+        made = artifact(settings)
+    except CommandExecutionError as error:
+        return [*found, _unknown(settings, str(error))]
+    found += _python(settings, made, python)
+    needed = 0 if "reserve" in invalid else settings["reserve"] * MIB
+    if not __salt__["globoapp_release.record"](settings, settings["release"]):
+        needed += 3 * made["size"]
+    if not __salt__["globoapp_virtualenv.complete"](__salt__["globoapp_virtualenv.location"](settings, made["lock"])):
+        needed += 100 * MIB  # a virtualenv of the 2020 pins is 25 MB, uv beside it 60
+        try:
+            __salt__["globoapp_virtualenv.installer"](settings)
+        except CommandExecutionError as error:
+            found.append(str(error))
+    free = __utils__["globoapp_files.free_bytes"](settings["root"])
+    if free < needed:
+        found.append(
+            f"no room on the disk of {settings['root']}: {free // MIB} MiB free, {needed // MIB} MiB wanted "
+            f"(of these {settings['reserve']} MiB to stay free, pillar reserve); remove old releases or set keep"
+        )
     return found
 
 

@@ -220,7 +220,8 @@ def environment(settings, manifest, test=False):
         salt-call globoapp_release.environment '{...}' '{"wsgi": "api:app"}' test=True
     """
     path = os.path.join(settings["root"], ".globoapp", f"{settings['release']}.env")
-    values = {**settings["environment"], "WSGI_TARGET": manifest["wsgi"]}
+    given = (__pillar__.get("globoapp") or {}).get("environment") or {}
+    values = {**given, "WSGI_TARGET": manifest["wsgi"]}
     lines = []
     for key, value in sorted(values.items()):
         escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")

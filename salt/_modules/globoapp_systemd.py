@@ -288,6 +288,8 @@ Description={name} on {listen}
 ListenStream={listen}
 # With the service's own descriptor still open, a new socket may take the same port.
 ReusePort=yes
+# At boot the socket may come before its address.
+FreeBind=yes
 Backlog=4096
 Service={name}-activate.service
 # A release that cannot start must not take the socket down with it.

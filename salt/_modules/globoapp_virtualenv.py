@@ -9,7 +9,6 @@ reports it as there on the next run.
 
 import hashlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -17,8 +16,6 @@ import subprocess
 import zipfile
 
 from salt.exceptions import CommandExecutionError
-
-log = logging.getLogger(__name__)
 
 COMPLETE = ".complete"
 
@@ -116,23 +113,21 @@ def installer(settings):
 
 
 def _wheelhouse(settings):
-    """The file names that the wheelhouse offers."""
-    prefix = settings["wheels"].removeprefix("salt://").rstrip("/") + "/"
-    return [one[len(prefix) :] for one in __salt__["cp.list_master"]() if one.startswith(prefix)]
+    """The wheels that the wheelhouse offers: ``{file name: sha256 or None}``."""
+    offered = __salt__["globoapp_fetch.listing"](settings, settings["wheels"])
+    return {name: digest for name, digest in offered.items() if name.endswith(".whl")}
 
 
 def _uv_wheel(settings):
-    return next((one for one in _wheelhouse(settings) if re.match(r"uv-[^-]+-.*\.whl\Z", one)), None)
+    return next((one for one in sorted(_wheelhouse(settings)) if re.match(r"uv-[^-]+-.*\.whl\Z", one)), None)
 
 
 def _download(settings, names):
     """Fetch wheels to Salt's cache; the directory that holds them."""
-    directory = None
+    offered, directory = _wheelhouse(settings), None
     for name in names:
-        path = __salt__["cp.cache_file"](f"{settings['wheels'].rstrip('/')}/{name}")
-        if not path:
-            raise CommandExecutionError(f"{settings['wheels']}/{name} could not be fetched from the master")
-        directory = os.path.dirname(path)
+        url = f"{settings['wheels'].rstrip('/')}/{name}"
+        directory = os.path.dirname(__salt__["globoapp_fetch.file"](settings, url, offered[name]))
     return directory
 
 
@@ -160,9 +155,8 @@ def _wanted(settings, lock):
         (re.sub(r"[-_.]+", "_", name).lower(), version)
         for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", lock, re.M)
     }
-    offered = [one for one in _wheelhouse(settings) if one.endswith(".whl")]
-    split = {one: one.split("-") for one in offered}
-    wanted = [one for one in offered if (split[one][0].lower(), split[one][1]) in pins]
+    split = {one: one.split("-") for one in _wheelhouse(settings)}
+    wanted = [one for one in split if (split[one][0].lower(), split[one][1]) in pins]
     missing = pins - {(split[one][0].lower(), split[one][1]) for one in wanted}
     if missing:
         listed = ", ".join(sorted("==".join(pin) for pin in missing))

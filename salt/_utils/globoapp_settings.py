@@ -19,6 +19,7 @@ DEFAULTS = {
     "source": "salt://{name}-{version}.zip",
     "checksum": None,  # the SHA-256 beside the artifact
     "wheels": "salt://wheels",
+    "ca": None,  # the system's certificates
     "python": "/usr/bin/python3",
     "installer": "auto",
     "keep": "all",
@@ -58,7 +59,7 @@ def release(version):
 
 def version_problem(value):
     """What is wrong with a version, or None."""
-    if isinstance(value, (int, float)):  # True and False too
+    if isinstance(value, bool) or isinstance(value, (int, float)):
         return (
             f"version is the number {value}: to YAML 1.10 and 1.1 are one number; "
             f'write it in quotes, version: "{value}"'
@@ -108,6 +109,8 @@ def _path_problem(key, value):
 def _url_problem(key, value):
     if not isinstance(value, str) or not re.match(r"(salt|https|file)://\S+\Z", value):
         return f"{key} is {value!r}: a salt://, https:// or file:// address"
+    if "@" in value.split("/")[2]:
+        return f"{key} holds credentials: they would be seen in output and logs; put them in globoapp:credentials"
     return None
 
 
@@ -117,9 +120,17 @@ def _keep_problem(value):
     return f'keep is {value!r}: the number of releases to keep, 1 or more, or "all"'
 
 
+def credentials_problem(value):
+    """What is wrong with ``credentials``, without a word of what they hold; or None."""
+    fits = isinstance(value, dict) and set(value) in ({"token"}, {"user", "password"})
+    if value is None or (fits and all(isinstance(one, str) and one for one in value.values())):
+        return None
+    return "credentials must be either user and password, or token, each a text"
+
+
 def _environment_problem(value):
     if not isinstance(value, dict):
-        return f"environment is {value!r}: a mapping of variable to value"
+        return f"environment is a {type(value).__name__}: it must be a mapping of variable to value"
     bad = [name for name in value if not VARIABLE.match(str(name))]
     if bad:
         return f"environment has {bad[0]!r}: a variable's name is letters, digits and _"
@@ -130,27 +141,30 @@ def _environment_problem(value):
 
 
 def _checks(settings):
-    """One problem or None for each setting that stands on its own."""
-    yield settings["version"] is not None and version_problem(settings["version"])
-    yield _port_problem(settings["port"])
-    yield from (_path_problem(key, settings[key]) for key in ("root", "python"))
-    yield from (_url_problem(key, settings[key]) for key in ("source", "wheels"))
-    yield _keep_problem(settings["keep"])
-    yield _environment_problem(settings["environment"])
+    """``(key, problem or None)`` for each setting that stands on its own."""
+    version = settings["version"]
+    yield "version", None if version is None else version_problem(version)
+    yield "port", _port_problem(settings["port"])
+    for key in ("root", "python", "ca"):
+        yield key, None if key == "ca" and settings[key] is None else _path_problem(key, settings[key])
+    for key in ("source", "wheels"):
+        yield key, _url_problem(key, settings[key])
+    yield "keep", _keep_problem(settings["keep"])
+    yield "environment", _environment_problem(settings["environment"])
     for key in ("name", "user"):
         if not isinstance(settings[key], str) or not NAME.match(settings[key]):
-            yield f"{key} is {settings[key]!r}: lower-case letters, digits and _, beginning with a letter"
+            yield key, f"{key} is {settings[key]!r}: lower-case letters, digits and _, beginning with a letter"
     if settings["installer"] not in ("auto", "uv", "pip"):
-        yield f"installer is {settings['installer']!r}: auto, uv or pip"
+        yield "installer", f"installer is {settings['installer']!r}: auto, uv or pip"
     if settings["checksum"] is not None and not SHA256.match(str(settings["checksum"])):
-        yield f"checksum is {settings['checksum']!r}: a SHA-256, 64 hexadecimal digits"
+        yield "checksum", f"checksum is {settings['checksum']!r}: a SHA-256, 64 hexadecimal digits"
     for key, (low, high) in SECONDS.items():
         value = settings[key]
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            yield f"{key} is {value!r}: seconds, a number from {low} to {high}"
+            yield key, f"{key} is {value!r}: seconds, a number from {low} to {high}"
     value = settings["reserve"]
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        yield f"reserve is {value!r}: MiB to leave free on the disk, a whole number"
+        yield "reserve", f"reserve is {value!r}: MiB to leave free on the disk, a whole number"
 
 
 def resolve(pillar, standing, interfaces):
@@ -167,21 +181,20 @@ def resolve(pillar, standing, interfaces):
         ``{"eth0": ["10.0.0.2"], ...}``.
 
     Returns ``(settings, problems, warnings)``: the settings with ``address`` (bind as an IP
-    address) and ``release`` added, two lists of lines. With problems, the settings still have every key.
+    address), ``release`` and ``invalid`` (the keys whose values no check may use) added, and two lists of
+    lines. With problems, the settings still have every key.
     """
     problems, warnings = [], []
     given = pillar.get("globoapp", {})
     if not isinstance(given, dict):
-        problems.append(f"globoapp is {given!r} in pillar: a mapping with version, port, ...")
+        problems.append(f"globoapp is a {type(given).__name__} in pillar: it must be a mapping with version, port, ...")
         given = {}
     known = [*DEFAULTS, *SECTIONS]
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            problems.append(
-                f"globoapp:{key} is no setting"
-                + (f": did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}")
-            )
+            near = difflib.get_close_matches(str(key), known, 2)
+            hint = f": did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(known)}"
+            problems.append(f"globoapp:{key} is no setting{hint}")
     settings = dict(DEFAULTS)
     for key in ("version", "port", "bind"):
         if standing and standing.get(key) is not None:
@@ -203,18 +216,17 @@ def resolve(pillar, standing, interfaces):
             "version is missing: nothing is deployed here yet, and neither pillar nor the command line "
             'names one; say pillar=\'{"version": "1.0"}\''
         )
-    problems += filter(None, _checks(settings))
-    address, problem = _bind(settings["bind"], interfaces)
-    problems += filter(None, [problem])
+    address, bind_problem = _bind(settings["bind"], interfaces)
+    found = [*_checks(settings), ("bind", bind_problem), ("credentials", credentials_problem(given.get("credentials")))]
+    problems += [problem for _, problem in found if problem]
+    settings["invalid"] = sorted({key for key, problem in found if problem})
     settings["address"] = address
     settings["release"] = None
     if isinstance(settings["version"], str) and VERSION.match(settings["version"]):
         settings["release"] = release(settings["version"])
-        for key in ("source",):
-            if isinstance(settings[key], str):
-                settings[key] = (
-                    settings[key].replace("{name}", str(settings["name"])).replace("{version}", settings["version"])
-                )
+        if isinstance(settings["source"], str):
+            source = settings["source"].replace("{name}", str(settings["name"]))
+            settings["source"] = source.replace("{version}", settings["version"])
     return settings, problems, warnings
 
 

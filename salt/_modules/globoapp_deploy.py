@@ -106,7 +106,7 @@ def unlock(settings):
 
 def leftovers(settings):
     """
-    What a deploy that was cut has left on this host: a list of phrases.
+    What a deploy that was cut has left on this host: paths, units, or a phrase.
 
     CLI Example:
 
@@ -114,15 +114,27 @@ def leftovers(settings):
 
         salt 'web*' globoapp_deploy.leftovers '{"root": "/opt/globoHUB/desafio", "name": "globoapp"}'
     """
-    root = settings["root"]
-    found = [
-        f"{root}/{one}"
-        for one in (os.listdir(root) if os.path.isdir(root) else [])
-        if one.startswith((".incoming-", ".trash-"))
-    ]
+    root, name = settings["root"], settings["name"]
+    virtualenvs = os.path.join(root, "virtualenvs")
+    found = []
+    for directory in (
+        root,
+        virtualenvs,
+        _own(settings),
+        *(_own(settings, one) for one in ("releases", "artifacts", "failed")),
+    ):
+        for one in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+            if one.startswith((".incoming-", ".trash-", ".write-")) or one.endswith(".part"):
+                found.append(os.path.join(directory, one))
+    for one in sorted(os.listdir(virtualenvs)) if os.path.isdir(virtualenvs) else []:
+        path = os.path.join(virtualenvs, one)
+        if one.endswith(".lock") or (
+            os.path.isdir(path) and not one.startswith(".") and not os.path.exists(f"{path}/.complete")
+        ):
+            found.append(path)
     found += [
-        __salt__["globoapp_systemd.instance"](settings["name"], one, True)
-        for one in __salt__["globoapp_systemd.running"](settings["name"], True)
+        __salt__["globoapp_systemd.instance"](name, one, True)
+        for one in __salt__["globoapp_systemd.running"](name, True)
     ]
     if os.path.exists(_own(settings, "deploying.json")):
         found.append("the note of a deploy that did not end")
@@ -150,10 +162,11 @@ def begin(settings):
         "action": "rollback" if __pillar__.get("globoapp_rollback") else "deploy",
     }
     now = __salt__["globoapp.settings"]()
-    if now["version"] != settings["version"] or now["port"] != settings["port"]:
+    if any(now[key] != settings[key] for key in ("version", "port", "bind")):
+        unlock(settings)
         raise CommandExecutionError(
-            f"while this deploy of {settings['version']} waited, another one put {now['version']}: "
-            "look, and deploy again"
+            f"while this deploy of {settings['version']} to {settings['bind']}:{settings['port']} began, another one "
+            f"put {now['version']} to {now['bind']}:{now['port']}: look at globoapp.history, and deploy again"
         )
     cleared = leftovers(settings)
     note = __utils__["globoapp_files.read_json"](_own(settings, "deploying.json"))
@@ -162,8 +175,10 @@ def begin(settings):
         entry = {**note, "result": "interrupted", "failed": [cut]}
         __utils__["globoapp_ledger.append"](settings["root"], entry, __utils__["globoapp_files.append_line"])
     for one in cleared:
-        if one.startswith("/"):
+        if os.path.isdir(one) and not os.path.islink(one):
             shutil.rmtree(one)
+        elif one.startswith("/"):
+            os.unlink(one)
         elif one.endswith(".service"):
             __salt__["globoapp_systemd.stop"](one)
     if note:
@@ -429,6 +444,8 @@ def finish(settings, failures, changed):
         salt-call globoapp_deploy.finish '{...}' '[]' '[]'
     """
     course = _course(settings)
+    if not __utils__["globoapp_lock.held"](_own(settings, "lock")):
+        return None  # this run never began: what is noted there is another one's
     probe = course.pop("probe", None)
     entry = None
     if failures or changed or _is_move(settings, standing(settings)):

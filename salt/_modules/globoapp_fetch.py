@@ -55,7 +55,7 @@ def _download(settings, url, target):
                 raise CommandExecutionError(f"{url} is not there")
             if answer.status_code in (401, 403):
                 raise CommandExecutionError(
-                    f"{url}: {host} refused the credentials (status {answer.status_code}): see pillar globoapp:credentials"
+                    f"{url}: {host} refused the credentials (status {answer.status_code}): see globoapp:credentials"
                 )
             if answer.status_code != 200:
                 raise CommandExecutionError(f"{url}: status {answer.status_code} {answer.reason}")

@@ -47,13 +47,16 @@ def _lines(phrases):
 
 
 @_fails
-def ready(name, **kwargs):
+def ready(name, version=None, port=None, bind=None, **kwargs):
     """
     The settings and this host are fit for the deploy, it is the only one on the host, and nothing is
     left of one that was cut.
 
     name
         What is deployed, for people to read.
+    version, port, bind
+        What the sls files were rendered for. When another deploy has moved what stands since then, this
+        one does not begin.
     """
     found = __salt__["globoapp.preflight"]()
     if found["problems"]:
@@ -62,7 +65,7 @@ def ready(name, **kwargs):
     if __opts__["test"]:
         cleared = __salt__["globoapp_deploy.leftovers"](found)
     else:
-        cleared = __salt__["globoapp_deploy.begin"](found)
+        cleared = __salt__["globoapp_deploy.begin"]({**found, "version": version, "port": port, "bind": bind})
     comment = "\n".join(["The settings are valid and the host is fit.", *found["warnings"]])
     return _answer(name, comment, {"cleared": _lines(cleared)} if cleared else {}, warnings=found["warnings"])
 

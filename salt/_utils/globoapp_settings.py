@@ -59,7 +59,7 @@ def release(version):
 
 def version_problem(value):
     """What is wrong with a version, or None."""
-    if isinstance(value, bool) or isinstance(value, (int, float)):
+    if isinstance(value, (int, float)):
         return (
             f"version is the number {value}: to YAML 1.10 and 1.1 are one number; "
             f'write it in quotes, version: "{value}"'

@@ -2,3 +2,6 @@
 {{ app.name }} {{ app.version }} can be deployed:
   globoapp.ready:
     - name: {{ app.name }} {{ app.version }} on {{ app.bind }}:{{ app.port }}
+    - version: {{ app.version | json }}
+    - port: {{ app.port | json }}
+    - bind: {{ app.bind | json }}

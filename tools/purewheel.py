@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import fixedzip
+import lockfile
 
 # Pins without a wheel for the Pythons of the fleet.
 PINS = ("markupsafe==1.1.1",)
@@ -75,28 +76,21 @@ def pip_download(requirements, directory, *options, environment=None):
     listing.unlink()
 
 
-def lock_entry(name, lock):
-    """Returns the lines of lock (str) that pin the package name, with its hashes; raises ValueError without them."""
-    match = re.search(rf"^{re.escape(name)}==\S+ \\\n(?:    --hash=\S+(?: \\)?\n)+", lock, re.MULTILINE)
-    if not match:
-        raise ValueError(f"the lock pins no {name}")
-    return match.group(0)
-
-
 def fetch_sdist(name, lock, directory):
     """Downloads the sdist of the package name, as lock (str) pins it, into directory (Path); returns its path.
 
     pip reads the metadata of an sdist by its setup.py, for which it gets the setuptools that the lock pins: not
     the newest one of the day, and not that of this machine.
     """
+    entries = lockfile.entries(lock)
     directory.mkdir(parents=True, exist_ok=True)
-    pip_download(lock_entry("setuptools", lock), directory, "--only-binary", ":all:")
+    pip_download(entries["setuptools"].text, directory, "--only-binary", ":all:")
     (setuptools,) = directory.glob("setuptools-*.whl")
     with zipfile.ZipFile(setuptools) as wheel:
         wheel.extractall(directory / "build-tools")
     environment = {**os.environ, "PYTHONPATH": str(directory / "build-tools")}
     pip_download(
-        lock_entry(name, lock), directory, "--no-binary", ":all:", "--no-build-isolation", environment=environment
+        entries[name].text, directory, "--no-binary", ":all:", "--no-build-isolation", environment=environment
     )
     (sdist,) = directory.glob("*.tar.gz")
     return sdist

@@ -1,7 +1,6 @@
 """Writes the CycloneDX bill of materials of an app version from its manifest and its lock."""
 
 import json
-import re
 import uuid
 
 from cyclonedx.model import HashAlgorithm, HashType
@@ -10,24 +9,8 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
-PIN = re.compile(
-    r"^(?P<requirement>[A-Za-z0-9][^\\\n]*?)\s*\\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE
-)
-
-
-def locked(lock):
-    """Takes the text of a lock; returns a list of (name, version, sha256 hashes) as it pins them."""
-    found = []
-    for match in PIN.finditer(lock):
-        requirement = Requirement(match["requirement"])
-        (pin,) = requirement.specifier
-        hashes = re.findall(r"--hash=sha256:([0-9a-f]{64})", match["hashes"])
-        found.append((canonicalize_name(requirement.name), pin.version, hashes))
-    return found
-
+import lockfile
 
 def make_sbom(manifest, lock):
     """Takes a manifest (dict) and the text of its lock; returns CycloneDX JSON (str), the same for the same input.
@@ -45,12 +28,12 @@ def make_sbom(manifest, lock):
         Component(
             type=ComponentType.LIBRARY,
             name=package,
-            version=release,
-            bom_ref=f"{package}@{release}",
-            purl=PackageURL("pypi", name=package, version=release),
-            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest) for digest in hashes],
+            version=entry.version,
+            bom_ref=f"{package}@{entry.version}",
+            purl=PackageURL("pypi", name=package, version=entry.version),
+            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest) for digest in entry.hashes],
         )
-        for package, release, hashes in locked(lock)
+        for package, entry in lockfile.entries(lock).items()
     ]
     bom.components.update(components)
     bom.register_dependency(root, components)

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fixedzip
+import lockfile
 import purewheel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +38,7 @@ def checksums(directory):
 def inputs_digest(requirements):
     """Returns one digest (hex) of all that decides what the wheelhouse holds; requirements is a list of Path."""
     digest = hashlib.sha256(repr((PYTHONS, platform.machine())).encode())
-    tools = [Path(module.__file__) for module in (sys.modules[__name__], purewheel, fixedzip)]
+    tools = [Path(module.__file__) for module in (sys.modules[__name__], purewheel, fixedzip, lockfile)]
     for path in [*requirements, *tools]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -51,18 +52,17 @@ def is_complete(wheels, stamp, digest):
     return sums.read_text() == checksums(wheels)
 
 
-def without_pure(lock):
-    """Returns lock (str) without the pins that get a pure wheel of our own, and the names of those."""
-    names = [pin.split("==")[0] for pin in purewheel.PINS if f"\n{pin} \\\n" in lock]
-    for name in names:
-        lock = lock.replace(purewheel.lock_entry(name, lock), "")
-    return lock, names
+def split(lock):
+    """Takes the text of a lock; returns that of its entries that pip downloads, and the names of those made here."""
+    entries = lockfile.entries(lock)
+    pure = [name for name, entry in entries.items() if f"{name}=={entry.version}" in purewheel.PINS]
+    return "".join(entry.text for name, entry in entries.items() if name not in pure), pure
 
 
 def pure_wheel(name, lock, directory):
     """Makes the pure wheel of the package name in directory (Path); raises ValueError where lock lacks its hash."""
     wheel = purewheel.make_wheel(purewheel.fetch_sdist(name, lock, directory / "sdist"), directory)
-    if sha256(wheel) not in purewheel.lock_entry(name, lock):
+    if sha256(wheel) not in lockfile.entries(lock)[name].hashes:
         raise ValueError(f"{wheel.name} has sha256 {sha256(wheel)}, which the lock does not name; run: make lock")
 
 
@@ -74,8 +74,8 @@ def fill(requirements, uv, directory):
     jobs = [(purewheel.pip_download, uv.read_text(), "--only-binary", ":all:")]
     pure = {}
     for lock in dict.fromkeys(path.read_text() for path in requirements):
-        rest, names = without_pure(lock)
-        pure.update((purewheel.lock_entry(name, lock), (name, lock)) for name in names)
+        rest, names = split(lock)
+        pure.update((lockfile.entries(lock)[name].text, (name, lock)) for name in names)
         for python in PYTHONS:
             jobs.append((purewheel.pip_download, rest, "--only-binary", ":all:", "--python-version", python))
     with ThreadPoolExecutor(4) as pool, tempfile.TemporaryDirectory(dir=directory) as scratch:

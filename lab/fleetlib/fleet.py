@@ -119,9 +119,8 @@ class Fleet:
             machine.remove_cgroup(mount / machine.SLICE / self.lab.id)
             with contextlib.suppress(OSError):
                 (mount / machine.SLICE).rmdir()  # another lab's machines may be in it
-        if pathlib.Path("/sys/class/net", self.lab.bridge).exists():
-            found = True
-            steps.run(["ip", "link", "delete", self.lab.bridge])
+        found |= pathlib.Path("/sys/class/net", self.lab.bridge).exists()
+        machine.remove_interface(self.lab.bridge)
         if self.lab.state.exists():
             shutil.rmtree(self.lab.state)
         return found

@@ -1,0 +1,76 @@
+"""A lab by its command line, for tests."""
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+
+import pytest
+
+CHECKOUT = pathlib.Path(__file__).parents[2]
+
+
+def until(check, timeout=60):
+    """Polls until check() returns something true, which it returns; fails the test when it never does."""
+    deadline = time.monotonic() + timeout
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {check}"
+        time.sleep(0.05)
+    return found
+
+
+class Fleet:
+    """One lab by its command line. `lab` is its name, as in GLOBOAPP_LAB."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.env = {**os.environ, "GLOBOAPP_LAB": lab}
+
+    def run(self, *argv, check=True, **kwargs):
+        """Runs lab/fleet and returns its CompletedProcess, output as text; fails the test when it fails."""
+        kwargs = {"capture_output": True, "text": True, "timeout": 900, "env": self.env, "cwd": CHECKOUT, **kwargs}
+        done = subprocess.run(["lab/fleet", *map(str, argv)], **kwargs)
+        if check and done.returncode:
+            pytest.fail(f"lab/fleet {' '.join(argv)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def start(self, *argv, **kwargs):
+        """Starts lab/fleet and returns the Popen."""
+        return subprocess.Popen(["lab/fleet", *map(str, argv)], env=self.env, cwd=CHECKOUT, **kwargs)
+
+    def salt(self, *args, check=False, **kwargs):
+        """Runs salt on the master and returns its CompletedProcess, whatever the exit code."""
+        return self.run("salt", *args, check=check, **kwargs)
+
+    def ask(self, target, function, *args):
+        """Runs salt on the master and returns what the minions returned: {minion: data}."""
+        done = self.salt("--static", "--out=json", target, function, *args)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            return pytest.fail(f"salt {target} {function}: no JSON\n{done.stdout}\n{done.stderr}")
+
+    def exec(self, host, *cmd, check=False, **kwargs):
+        """Runs a command on a host and returns its CompletedProcess, whatever the exit code."""
+        return self.run("exec", host, "--", *cmd, check=check, **kwargs)
+
+    def cut(self, host):
+        """Takes the power from a host."""
+        self.run("cut", host)
+
+    def boot(self, host):
+        """Boots a host from the disk that it has, and returns when its systemd has started everything."""
+        self.run("boot", host)
+
+    def status(self):
+        """Returns what `lab/fleet status --json` says."""
+        return json.loads(self.run("status", "--json", check=False).stdout)
+
+    def booted(self, host):
+        """Returns when a host booted (str), in a clock that only tells boots apart; "" while it is off."""
+        return self.exec(host, "awk", "{print $22}", "/proc/1/stat").stdout.strip()
+
+    def address(self, host):
+        """Returns the address of a host."""
+        return {each["name"]: each["address"] for each in self.status()["hosts"]}[host]

@@ -1,0 +1,164 @@
+"""The lab's names, addresses, settings and command line."""
+
+import ipaddress
+import pathlib
+import subprocess
+
+import pytest
+from fleetlib import cli, host, image, naming, steps
+
+CHECKOUT = pathlib.Path(__file__).parents[2]
+HYBRID = """\
+25 30 0:23 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+26 25 0:24 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+27 25 0:25 / /sys/fs/cgroup/systemd rw,relatime shared:4 - cgroup cgroup rw,xattr,name=systemd
+28 25 0:26 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup rw,nsdelegate
+"""
+
+
+def test_every_lab_has_names_of_its_own():
+    labs = [naming.Lab(pathlib.Path(path), name) for path in ("/a", "/b") for name in ("", "test")]
+    assert len({lab.id for lab in labs}) == 4
+    assert len({lab.bridge for lab in labs}) == 4
+    assert len({next(lab.subnets()) for lab in labs}) == 4
+    assert naming.Lab(pathlib.Path("/a")).id == labs[0].id
+
+
+def test_names_fit_into_an_interface_name():
+    lab = naming.Lab(pathlib.Path("/some/checkout"))
+    names = [lab.interface(host) for host in ("master", "web1", f"web{naming.MAX_WEB}")]
+    assert len(set(names)) == 3
+    assert max(map(len, [*names, lab.bridge])) <= 15
+
+
+def test_subnets_are_private_and_all_different():
+    found = list(naming.Lab(pathlib.Path("/a")).subnets())
+    assert len(set(found)) == naming.SUBNETS
+    assert all(network.subnet_of(ipaddress.ip_network("10.64.0.0/10")) for network in found)
+
+
+def test_a_subnet_that_the_host_uses_is_passed_over():
+    candidates = list(naming.Lab(pathlib.Path("/a")).subnets())
+    taken = [candidates[0], candidates[1].supernet(1)]
+    chosen = naming.free_subnet(candidates, taken)
+    assert not any(chosen.overlaps(network) for network in taken)
+    with pytest.raises(ValueError, match=r"10\.0\.0\.0/8"):
+        naming.free_subnet(candidates, [ipaddress.ip_network("10.0.0.0/8")])
+
+
+@pytest.mark.parametrize(("name", "last"), [("master", 10), ("web1", 11), ("web200", 210)])
+def test_addresses(name, last):
+    assert naming.address(name, ipaddress.ip_network("10.70.1.0/24")) == f"10.70.1.{last}"
+
+
+@pytest.mark.parametrize("name", ["web0", "web01", "web201", "db1", "web", "web1/../x", ""])
+def test_other_names_are_refused(name):
+    with pytest.raises(ValueError, match="no host"):
+        naming.web_number(name)
+
+
+def test_trixie_servers_come_last():
+    assert naming.wanted_hosts(2, 1) == {"master": "bookworm", "web1": "bookworm", "web2": "bookworm", "web3": "trixie"}
+    assert naming.wanted_hosts(0, 0) == {"master": "bookworm"}
+
+
+def test_hosts_file_names_all_and_has_ipv6_for_itself():
+    lines = naming.hosts_file("web1", {"master": "10.0.0.10", "web1": "10.0.0.11", "web2": "10.0.0.12"}).splitlines()
+    assert "10.0.0.10 master salt" in lines
+    assert "10.0.0.12 web2" in lines
+    assert [line for line in lines if line.startswith("::1 ") and line.split()[-1] == "web1"]
+
+
+def test_cgroup_hierarchies_of_systemd():
+    assert host.cgroup_mounts(HYBRID) == [
+        pathlib.Path("/sys/fs/cgroup/systemd"),
+        pathlib.Path("/sys/fs/cgroup/unified"),
+    ]
+    assert host.cgroup_mounts(HYBRID.splitlines()[1]) == []
+
+
+def test_pip_settings_reach_uv(tmp_path):
+    wheels, index = tmp_path / "wheels", tmp_path / "index"
+    wheels.mkdir()
+    (index / "simple").mkdir(parents=True)
+    weak, strong = tmp_path / "weak.conf", tmp_path / "strong.conf"
+    weak.write_text("[global]\nindex-url = https://weak.example/simple\ncert = /nowhere/ca.pem\n")
+    strong.write_text(
+        f"[global]\nindex-url = https://strong.example/simple\nextra-index-url =\n  file://{index}/simple\n"
+    )
+    found = host.pip_environment({"PIP_FIND_LINKS": str(wheels), "HTTPS_PROXY": "p"}, [weak, strong])
+    assert found["UV_DEFAULT_INDEX"] == found["PIP_INDEX_URL"] == "https://strong.example/simple"
+    assert found["UV_EXTRA_INDEX_URL"] == f"file://{index}/simple"
+    assert found["UV_FIND_LINKS"] == str(wheels)
+    assert found["SSL_CERT_FILE"] == "/nowhere/ca.pem"
+    assert found["HTTPS_PROXY"] == "p"
+    assert host.named_paths(found) == [str(index), str(wheels)]
+
+
+def test_without_pip_settings_there_is_nothing_to_pass_on():
+    assert {key for key in host.pip_environment({}, []) if key.startswith("PIP_")} == set()
+
+
+def test_a_layer_is_named_by_what_it_is_made_of(monkeypatch):
+    monkeypatch.delenv("GLOBOAPP_SALT", raising=False)
+    pinned = [layer.key for layer in image.layers("bookworm", "web")]
+    monkeypatch.setenv("GLOBOAPP_SALT", "salt~=3006.28")
+    other = [layer.key for layer in image.layers("bookworm", "web")]
+    assert pinned[0] == other[0]
+    assert pinned[1] != other[1]
+    assert not set(pinned) & {layer.key for layer in image.layers("trixie", "web")}
+
+
+@pytest.mark.parametrize(
+    ("argv", "rest"),
+    [
+        (["salt", "*", "--out", "json", "test.ping"], ["*", "--out", "json", "test.ping"]),
+        (["salt", "--help"], ["--help"]),
+        (["salt-run", "manage.status"], ["manage.status"]),
+        (["exec", "web1", "--", "ls", "--", "-l"], ["ls", "--", "-l"]),
+        (["exec", "web1", "ls", "-l"], ["ls", "-l"]),
+    ],
+)
+def test_commands_pass_their_words_on_untouched(argv, rest):
+    args, found = cli.parse(argv)
+    assert args.command == argv[0]
+    assert found == rest
+
+
+def test_up_boots_two_servers_unless_told_otherwise():
+    assert (cli.parse(["up"])[0].web, cli.parse(["up"])[0].trixie) == (2, 0)
+    assert cli.parse(["up", "--web", "5", "--trixie", "1"])[0].web == 5
+
+
+@pytest.mark.parametrize("argv", [[], ["up", "--web", "-1"], ["up", "--web", "201"], ["cut"], ["exec", "web1"], ["x"]])
+def test_a_wrong_command_line_says_how_it_goes(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(argv)
+    assert stop.value.code == 2
+    assert "usage: lab/fleet" in capsys.readouterr().err
+
+
+def test_without_root_it_points_to_vagrant(monkeypatch, capsys):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    for argv in (["can"], ["up"], ["status"]):
+        assert cli.main(argv) == 3
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "not root (uid 1000)" in said
+        assert "vagrant up" in said
+
+
+def test_a_failed_command_says_step_reason_and_log(tmp_path):
+    log = tmp_path / "some.log"
+    with pytest.raises(steps.Failure) as caught, steps.step("the step"):
+        steps.run(["sh", "-c", "echo the reason; exit 7"], log)
+    text = str(caught.value)
+    assert text.startswith("the step: exit code 7 from sh")
+    assert "the reason" in text
+    assert str(log) in text
+
+
+def test_the_executable_answers():
+    done = subprocess.run([CHECKOUT / "lab/fleet", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "boot a master and web servers" in done.stdout

@@ -184,13 +184,25 @@ def status():
         "version": standing["version"] if standing else None,
         "release": found["release"] if standing else None,
         "address": f"{found['address']}:{found['port']}" if standing else None,
-        "since": standing["time"] if standing else None,
+        "since": _since(found, standing),
         "current": current,
         "running": __salt__["globoapp_systemd.running"](name),
         "at_boot": __salt__["globoapp_systemd.enabled"](name),
         "deploying": _deploying(found),
         "differences": differences,
     }
+
+
+def _since(found, standing):
+    """When what stands was put there: the first of the ledger's last good lines that say the same."""
+    since = None
+    for entry in reversed(__utils__["globoapp_ledger.read"](found["root"])):
+        if entry["result"] != "success":
+            continue
+        if any(entry[key] != standing[key] for key in ("version", "port", "bind")):
+            break
+        since = entry["time"]
+    return since
 
 
 def _deploying(found):

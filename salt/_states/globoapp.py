@@ -131,7 +131,7 @@ def proven(name, **kwargs):
         return _answer(name, f"{name} has been proven before.")
     if __opts__["test"]:
         return _answer(name, f"{name} would be tried on a private socket.", {name: "to be tried"})
-    return _answer(name, __salt__["globoapp_deploy.prove"](settings) + ".")
+    return _answer(name, __salt__["globoapp_switch.prove"](settings) + ".")
 
 
 @_fails
@@ -148,7 +148,7 @@ def serving(name, **kwargs):
         return _answer(name, f"{name} serves {settings['address']}:{settings['port']}.")
     if __opts__["test"]:
         return _answer(name, f"{name} would serve {settings['address']}:{settings['port']}.", steps)
-    done = __salt__["globoapp_deploy.switch"](settings)
+    done = __salt__["globoapp_switch.switch"](settings)
     return _answer(name, f"{name} serves {settings['address']}:{settings['port']}.", done)
 
 
@@ -168,7 +168,7 @@ def healthy(name, **kwargs):
             return _answer(name, "The service would be asked.", result=None)
         seen = __salt__["globoapp.health"](deadline=0)
         return _answer(name, "; ".join(seen.get("problems", ["It answers as it should."])), result=seen["healthy"])
-    return _answer(name, __salt__["globoapp_deploy.check"](settings) + ".")
+    return _answer(name, __salt__["globoapp_switch.check"](settings) + ".")
 
 
 @_fails

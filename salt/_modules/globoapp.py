@@ -282,7 +282,8 @@ def rollback(version=None):
     Go back to the last good release, or to ``version``, by the same way as any deploy.
 
     version
-        A release that is on this host, as a string.
+        A release that is on this host. The command line reads 1.0 as a number: that is taken for the one
+        release that it can mean; where it can mean two (1.1 and 1.10), write version="'1.10'".
 
     Returns ``{"result": bool, "from", "to", "comment"}``, and ``failed`` (what each failed state
     said). When there is nothing to go back to nothing changes. The return code is 1 when it failed.
@@ -309,6 +310,9 @@ def rollback(version=None):
             }
     else:
         reason = "as asked"
+        if isinstance(version, float):  # the command line makes a number of version=1.0
+            meant = [one for one in here if one.count(".") == 1 and float(one) == version]
+            version = meant[0] if len(meant) == 1 else version
         problem = __utils__["globoapp_settings.version_problem"](version)
         if not problem and version not in here:
             problem = f"version {version} is not on this host; there are: {', '.join(here) or 'none'}"

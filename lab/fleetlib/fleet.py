@@ -85,17 +85,21 @@ class Fleet:
         if off:
             with steps.step(f"booting {', '.join(each.name for each in off)}"):
                 self._boot(off)
-        with steps.step("waiting for the minions to answer"):
-            self._introduce([each for each in self.machines() if each not in off and each.leader()])
-            self._wait_answers([each.name for each in self.machines() if each.name != "master" and each.leader()])
+        self._introduce([each for each in self.machines() if each not in off and each.leader()])
+        self._wait_answers(self._running_minions())
 
     def boot(self, name):
-        """Boots one machine from the disk that it has; one that runs is left alone."""
+        """Boots one machine from the disk that it has, and waits for its minion, or on the master for all of them.
+
+        A machine that runs is left alone. Where the master is off, nobody is waited for.
+        """
         each = self.machine(name)
         if each.leader() is None:
             self._network()
             with steps.step(f"booting {name}"):
                 self._boot([each])
+        if self.machine("master").leader():
+            self._wait_answers(self._running_minions() if name == "master" else [name])
 
     def cut(self, name):
         """Takes the power from one machine."""
@@ -183,11 +187,20 @@ class Fleet:
                         key = (self.lab.state / "keys" / f"{name}.pub").read_text()
                         each.run(["tee", f"/etc/salt/pki/master/minions/{name}"], input=key)
 
+    def _running_minions(self):
+        return [each.name for each in self.machines() if each.name != "master" and each.leader()]
+
+    @steps.step("waiting for the minions to answer")
     def _wait_answers(self, names):
         master = self.machine("master")
         silent = set(names)
+        addresses = {self.addresses()[name] for name in names}
 
         def check():
+            # A ping that goes out before a minion listens costs Salt's patience, some 15 s; a look at the sockets is free.
+            listening = master.run(["ss", "-Htn", "state", "established", "sport", "=", ":4505"]).stdout.split()
+            if not addresses <= {word.rpartition(":")[0].rpartition(":")[2].strip("[]") for word in listening}:
+                return False
             ping = ["salt", "--static", "--out=json", "--timeout=5", "--list", ",".join(sorted(silent)), "test.ping"]
             try:
                 answers = json.loads(master.run(ping, timeout=60).stdout or "{}")

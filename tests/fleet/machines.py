@@ -60,7 +60,7 @@ class Fleet:
         self.run("cut", host)
 
     def boot(self, host):
-        """Boots a host from the disk that it has, and returns when its systemd has started everything."""
+        """Boots a host from the disk that it has, and returns when its minion answers (if the master is up)."""
         self.run("boot", host)
 
     def status(self):

@@ -101,8 +101,10 @@ def _bind(value, interfaces):
 def _path_problem(key, value):
     if not isinstance(value, str) or not value.startswith("/"):
         return f"{key} is {value!r}: an absolute path"
-    if ".." in value.split("/") or not re.fullmatch(r"[\w./@+-]+", value) or value.rstrip("/") in ("", "/opt"):
-        return f"{key} is {value!r}: an absolute path of its own, of letters, digits and . _ - / only"
+    if {".", ".."} & set(value.split("/")) or not re.fullmatch(r"[A-Za-z0-9_./@+-]+", value):
+        return f"{key} is {value!r}: an absolute path of letters, digits and . _ - / only, without .."
+    if len(value.split("/")) - value.count("//") - value.endswith("/") < 3:  # tree.sls sets its owner and mode
+        return f"{key} is {value!r}: a path of its own, at least two directories deep"
     return None
 
 
@@ -151,7 +153,7 @@ def _checks(settings):
         yield key, _url_problem(key, settings[key])
     yield "keep", _keep_problem(settings["keep"])
     yield "environment", _environment_problem(settings["environment"])
-    for key in ("name", "user"):
+    for key in ("name", "user") if settings["user"] != settings["name"] else ("name",):
         if not isinstance(settings[key], str) or not NAME.match(settings[key]):
             yield key, f"{key} is {settings[key]!r}: lower-case letters, digits and _, beginning with a letter"
     if settings["installer"] not in ("auto", "uv", "pip"):
@@ -185,7 +187,8 @@ def resolve(pillar, standing, interfaces):
     lines. With problems, the settings still have every key.
     """
     problems, warnings = [], []
-    given = pillar.get("globoapp", {})
+    given = pillar.get("globoapp")
+    given = {} if given is None else given  # "globoapp:" with nothing below it
     if not isinstance(given, dict):
         problems.append(f"globoapp is a {type(given).__name__} in pillar: it must be a mapping with version, port, ...")
         given = {}
@@ -221,6 +224,8 @@ def resolve(pillar, standing, interfaces):
     problems += [problem for _, problem in found if problem]
     settings["invalid"] = sorted({key for key, problem in found if problem})
     settings["address"] = address
+    if "root" not in settings["invalid"]:  # where processes run is compared with it later: one way to write it
+        settings["root"] = re.sub("/+", "/", settings["root"]).rstrip("/")
     settings["release"] = None
     if isinstance(settings["version"], str) and VERSION.match(settings["version"]):
         settings["release"] = release(settings["version"])

@@ -197,7 +197,7 @@ class Fleet:
         addresses = {self.addresses()[name] for name in names}
 
         def check():
-            # A ping that goes out before a minion listens costs Salt's patience, some 15 s; a look at the sockets is free.
+            # A ping before a minion listens costs Salt's patience, some 15 s; a look at the sockets is free.
             listening = master.run(["ss", "-Htn", "state", "established", "sport", "=", ":4505"]).stdout.split()
             if not addresses <= {word.rpartition(":")[0].rpartition(":")[2].strip("[]") for word in listening}:
                 return False

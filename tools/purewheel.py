@@ -8,7 +8,6 @@ build backend whose version would show in the result. That makes the wheel's has
 import base64
 import hashlib
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -89,8 +88,6 @@ def fetch_sdist(name, lock, directory):
     with zipfile.ZipFile(setuptools) as wheel:
         wheel.extractall(directory / "build-tools")
     environment = {**os.environ, "PYTHONPATH": str(directory / "build-tools")}
-    pip_download(
-        entries[name].text, directory, "--no-binary", ":all:", "--no-build-isolation", environment=environment
-    )
+    pip_download(entries[name].text, directory, "--no-binary", ":all:", "--no-build-isolation", environment=environment)
     (sdist,) = directory.glob("*.tar.gz")
     return sdist

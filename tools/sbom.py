@@ -3,6 +3,7 @@
 import json
 import uuid
 
+import lockfile
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
@@ -10,7 +11,6 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
-import lockfile
 
 def make_sbom(manifest, lock):
     """Takes a manifest (dict) and the text of its lock; returns CycloneDX JSON (str), the same for the same input.

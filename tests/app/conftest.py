@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from appserver import ROOT, Release, Server
+from distribution import made_dist
 
 VERSIONS = sorted(path.parent.name for path in (ROOT / "app").glob("*/manifest.json"))
 HERE = Path(__file__).parent
@@ -46,13 +47,8 @@ class Client:
 
 @pytest.fixture(scope="session")
 def dist():
-    """dist/ as it is to be: made now where it is not. `make` itself decides what there is to do."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", "-s", "dist"], check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return ROOT / "dist"
+    """Returns dist/ (Path) as it is to be."""
+    return made_dist()
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,12 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import lockfile
+import purewheel
 import pytest
+import wheels
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-import lockfile  # noqa: E402
-import purewheel  # noqa: E402
-import wheels  # noqa: E402
 
 LOCK = (ROOT / "app" / "1.0" / "requirements.lock").read_text()
 SDIST = {

@@ -58,6 +58,7 @@ def settings():
     """
     found, problems, warnings = _resolve()
     found["environment"] = sorted(found["environment"]) if isinstance(found["environment"], dict) else []
+    problems += __utils__["globoapp_monitor.pillar_problems"](dict(__pillar__))
     return {**found, "problems": problems, "warnings": warnings}
 
 
@@ -95,7 +96,7 @@ def _live():
     return found, standing
 
 
-def health(timeout=None, deadline=None):
+def health(timeout=None, deadline=None, report=False):
     """
     Ask the running service over HTTP whether it is well, and prove that the release which stands
     here is the one that answers.
@@ -105,6 +106,9 @@ def health(timeout=None, deadline=None):
     deadline
         Seconds in which to ask again after a wrong answer, first after 50 ms (pillar ``deadline``);
         0 asks once.
+    report
+        Send the result to the master, with disk, processors, memory and what the ledger has new
+        (:func:`globoapp_monitor.report`): what the schedule does every minute.
 
     Returns ``{"healthy": bool, "version", "asked": url, "status", "latency_ms", "attempts"}``; when
     unhealthy also ``problems`` (what came back, what was not proven), ``body`` and ``log`` (the
@@ -116,9 +120,17 @@ def health(timeout=None, deadline=None):
 
         salt 'web*' globoapp.health
     """
+    result = _health(timeout, deadline)
+    if not result["healthy"]:
+        __context__["retcode"] = 1
+    if report:
+        __salt__["globoapp_monitor.report"](result)
+    return result
+
+
+def _health(timeout, deadline):
     found, standing = _live()
     if standing is None:
-        __context__["retcode"] = 1
         return {"healthy": False, "version": None, "problems": ["nothing is deployed on this host"]}
     timeout = found["timeout"] if timeout is None else timeout
     until = time.monotonic() + (found["deadline"] if deadline is None else deadline)
@@ -143,7 +155,6 @@ def health(timeout=None, deadline=None):
         "attempts": attempts,
     }
     if problems:
-        __context__["retcode"] = 1
         result["problems"] = problems
         result["body"] = answer["body"][:500] if answer else None
         result["log"] = __salt__["globoapp_serving.log"](found, found["release"])

@@ -189,6 +189,19 @@ def journal(unit, lines=15, invocation=None):
     return _run(*command, check=False).stdout.splitlines()
 
 
+def vacuum(days):
+    """
+    Let the journal forget what is older than ``days``; only its closed files go. Returns what it said.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_systemd.vacuum 14
+    """
+    return _run("journalctl", "--quiet", f"--vacuum-time={int(days)}d", check=False).stdout.strip()
+
+
 def enabled(name):
     """
     The releases that start at boot. More than one never is: see :func:`enable`.

@@ -10,4 +10,5 @@ include:
   - globoapp.service
   - globoapp.health
   - globoapp.record
+  - globoapp.monitor
 {%- endif %}

@@ -1,0 +1,23 @@
+{% from "globoapp/settings.jinja" import app with context %}
+include:
+  - globoapp.record
+
+# Beacon, schedule and thresholds are in pillar. The minion takes them up when it starts and when its
+# pillar is refreshed: that is what a change of them needs.
+monitoring of {{ app.name }} is set down:
+  file.managed:
+    - name: {{ app.root }}/.globoapp/monitoring.json
+    - mode: '0644'
+    - contents: {{ {
+        'monitor': pillar.get('globoapp', {}).get('monitor', {}),
+        'beacon': pillar.get('beacons', {}).get('globoapp', []),
+        'schedule': pillar.get('schedule', {}),
+      } | json | json }}
+    - require:
+      - globoapp: {{ app.name }} {{ app.version }} is recorded
+
+monitoring of {{ app.name }} is taken up:
+  module.run:
+    - saltutil.refresh_pillar: []
+    - onchanges:
+      - file: monitoring of {{ app.name }} is set down

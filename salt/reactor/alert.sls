@@ -1,0 +1,6 @@
+# salt/beacon/<id>/globoapp/<probe>/<state>: record, dedup, notify.
+record what the beacon says:
+  runner.globoapp.alert:
+    - args:
+        minion: {{ data['id'] | json }}
+        data: {{ data | json }}

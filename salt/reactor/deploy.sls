@@ -1,0 +1,6 @@
+# globoapp/deploy/<id>: a ledger line. Record it and acknowledge it.
+record the deploy:
+  runner.globoapp_watch.deployed:
+    - args:
+        minion: {{ data['id'] | json }}
+        entries: {{ [data['data']] | json }}

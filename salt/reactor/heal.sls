@@ -1,0 +1,5 @@
+# salt/beacon/<id>/globoapp/api/bad: put the service back, if the runner finds that it may.
+heal the API:
+  runner.globoapp.heal:
+    - args:
+        minion: {{ data['id'] | json }}

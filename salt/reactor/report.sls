@@ -1,0 +1,6 @@
+# globoapp/report/<id>: how a server is, every minute.
+take the report:
+  runner.globoapp_watch.report:
+    - args:
+        minion: {{ data['id'] | json }}
+        data: {{ data['data'] | json }}

@@ -120,14 +120,16 @@ def _port(settings):
     for release in __salt__["globoapp_systemd.running"](name):
         main = __salt__["globoapp_systemd.main_pid"](__salt__["globoapp_systemd.instance"](name, release))
         ours |= {main, *(one["pid"] for one in __utils__["globoapp_proc.children"](main))}
-    own = __salt__["globoapp_systemd.sockets"](name)
+    sockets = __salt__["globoapp_systemd.sockets"](name)
+    own = [unit for unit, state in sockets.items() if state == "active"]
     found = set()
     for one in __utils__["globoapp_proc.listeners"](settings["port"]):
         if not __utils__["globoapp_proc.overlap"](one["address"], settings["address"]):
             continue
         if __salt__["globoapp_systemd.socket_unit"](name, one["address"], settings["port"]) in own:
             continue
-        for owner in __utils__["globoapp_proc.owners"](one["inode"]):
+        unseen = [{"pid": "unknown", "program": "a program of another container"}]
+        for owner in __utils__["globoapp_proc.owners"](one["inode"]) or unseen:
             if owner["pid"] not in ours:
                 found.add(
                     f"port {settings['port']} is taken: {owner['program']} (process {owner['pid']}) listens on "

@@ -10,6 +10,8 @@ import socket
 import threading
 import time
 
+MOST = 65536  # bytes of an answer that are looked at
+
 
 class _Unix(http.client.HTTPConnection):
     """HTTP over a unix socket."""
@@ -44,10 +46,12 @@ def ask(where, path, timeout):
     try:
         connection.request("GET", path, headers={"Connection": "close", "User-Agent": "globoapp-health"})
         answer = connection.getresponse()
-        body = answer.read(65536).decode("utf-8", "replace")
+        body = answer.read(MOST)
+        if answer.length and len(body) < MOST:
+            raise http.client.IncompleteRead(body, answer.length)
     finally:
         connection.close()
-    return {"status": answer.status, "body": body, "seconds": time.monotonic() - started}
+    return {"status": answer.status, "body": body.decode("utf-8", "replace"), "seconds": time.monotonic() - started}
 
 
 def judge(answer, expected):

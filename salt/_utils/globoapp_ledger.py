@@ -40,7 +40,7 @@ def read(root):
             entry = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and "result" in entry:
+        if isinstance(entry, dict) and {"result", "version"} <= set(entry):
             entries.append(entry)
     return entries
 

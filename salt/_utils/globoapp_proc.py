@@ -9,6 +9,8 @@ import ipaddress
 import os
 import time
 
+# The process has ended meanwhile; or it is one that not even this user may look into.
+GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 LISTEN = "0A"  # the state column of /proc/net/tcp, include/net/tcp_states.h: TCP_LISTEN
 
 
@@ -69,9 +71,9 @@ def _sockets(pid):
         for fd in os.listdir(f"/proc/{pid}/fd"):
             try:
                 links.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
-            except FileNotFoundError:  # closed meanwhile
+            except GONE:  # closed meanwhile
                 continue
-    except (FileNotFoundError, ProcessLookupError):
+    except GONE:
         return set()
     return links
 
@@ -81,7 +83,7 @@ def _read(pid, name):
     try:
         with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="replace") as handle:
             return handle.read()
-    except (FileNotFoundError, ProcessLookupError):
+    except GONE:
         return ""
 
 
@@ -89,7 +91,7 @@ def _link(pid, name):
     """Where a link of /proc/<pid> points; empty when the process is gone."""
     try:
         return os.readlink(f"/proc/{pid}/{name}")
-    except (FileNotFoundError, ProcessLookupError):
+    except GONE:
         return ""
 
 

@@ -7,7 +7,7 @@ VENV := .venv
 VENV_3006 := .venv-3006
 PYTEST_FLAGS ?=
 
-.PHONY: help demo test test-3006 test-app test-fleet lint down prepare venv venv-3006
+.PHONY: help demo test test-3006 test-fleet lint down prepare venv venv-3006
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(MAKEFILE_LIST)
@@ -16,11 +16,10 @@ demo:
 	@lab/demo
 
 down:
-	@lab/fleet down
-	@GLOBOAPP_LAB=test lab/fleet down
+	@lab/fleet down --all
 
 # make test-fleet  only the tests on real machines
-test: lint dist venv test-app
+test: lint test-3006
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests
 
 test-fleet: dist venv

@@ -26,7 +26,8 @@ def parser():
     up = commands.add_parser("up", help="boot a master and web servers; what runs already stays")
     up.add_argument("--web", type=_count, default=2, metavar="N", help="web servers with Debian 12 (default 2)")
     up.add_argument("--trixie", type=_count, default=0, metavar="N", help="web servers with Debian 13 beside those")
-    commands.add_parser("down", help="leave no process, mount, interface or file of the fleet")
+    down = commands.add_parser("down", help="leave no process, mount, interface or file of the fleet")
+    down.add_argument("--all", action="store_true", help="all fleets of this checkout, and of checkouts that are gone")
     status = commands.add_parser("status", help="names, addresses, up or not; exit code 1 when one is off")
     status.add_argument("--json", action="store_true", help="for programs")
     commands.add_parser("can", help=f"can machines be booted here? exit code {host.NO_MACHINES} when not")
@@ -107,6 +108,10 @@ def _change(lab, args):
     begin = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
+    if args.command == "down" and args.all:
+        for each in fleet.abandoned(lab):
+            with fleet.exclusive(each):
+                fleet.Fleet(each).down()
     with fleet.exclusive(lab):
         these = fleet.Fleet(lab)
         if args.command == "up":

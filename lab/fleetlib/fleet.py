@@ -223,6 +223,17 @@ def _why_silent(master, silent):
     return text
 
 
+def abandoned(lab):
+    """Returns the other labs (list of Lab) of this lab's checkout, and those of checkouts that are gone."""
+    found = []
+    for path in naming.STATE.glob("*/lab.json"):
+        known = json.loads(path.read_text())
+        each = naming.Lab(pathlib.Path(known["checkout"]), known["name"])
+        if each != lab and (each.checkout == lab.checkout or not each.checkout.exists()):
+            found.append(each)
+    return found
+
+
 @contextlib.contextmanager
 def exclusive(lab):
     """Holds the lab's lock: one `up`, `down`, `cut` or `boot` at a time. The kernel lets go of it when we end."""

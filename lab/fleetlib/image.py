@@ -15,11 +15,13 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 
 from . import host, naming, steps
 
 LAB = pathlib.Path(__file__).resolve().parent.parent
+KEEP_DAYS = 30
 
 # Last words of every base image: units that a machine of minutes has no use for, a journal that survives a power cut.
 FINISH_BASE = """\
@@ -119,7 +121,13 @@ def build(wanted):
     Raises:
         Failure: naming the layer and its log.
     """
-    missing = {layer.key: layer for pair in wanted for layer in layers(*pair) if not layer.path.exists()}
+    needed = {layer.key: layer for pair in wanted for layer in layers(*pair)}
+    missing = {key: layer for key, layer in needed.items() if not layer.path.exists()}
+    for key in needed.keys() - missing.keys():
+        os.utime(naming.CACHE / key)
+    if not missing:
+        return
+    sweep()
     naming.LOGS.mkdir(parents=True, exist_ok=True)
     for lowest in (True, False):
         batch = [layer for layer in missing.values() if (layer.base is None) is lowest]
@@ -129,29 +137,45 @@ def build(wanted):
 
 
 def _build(layer):
-    with steps.step(f"image {layer.key}"), _only_one(layer):
+    with steps.step(f"image {layer.key}"), only_one(layer.key):
         if layer.path.exists():
             return
-        for leftover in naming.CACHE.glob(f"tmp-{layer.key}-*"):
-            shutil.rmtree(leftover)
         layer.log.unlink(missing_ok=True)
         work = pathlib.Path(tempfile.mkdtemp(prefix=f"tmp-{layer.key}-", dir=naming.CACHE))
-        # Not removed when it fails: the leftovers may tell why, and the next attempt clears them.
+        # Not removed when it fails: the leftovers may tell why, and the next build clears them.
         made = {"base": _make_base, "salt": _make_salt}.get(layer.kind, _make_role)(layer, work)
         made.chmod(0o755)
         made.rename(layer.path)
         shutil.rmtree(work)
 
 
+def sweep():
+    """Removes what killed builds left in the cache, and layers that no `up` has needed for a month.
+
+    What a machine's disk lies on stays, however old it is.
+    """
+    used = {key for path in naming.STATE.glob("*/*/lower") for key in path.read_text().split()}
+    for path in naming.CACHE.glob("*-*-*"):
+        if path.name.startswith("tmp-"):
+            with contextlib.suppress(BlockingIOError), only_one(path.name.split("-", 1)[1].rpartition("-")[0], False):
+                shutil.rmtree(path, ignore_errors=True)  # it may be finished and gone by now
+        elif path.name not in used and time.time() - path.stat().st_mtime > KEEP_DAYS * 86400:
+            with only_one(path.name):
+                # Under another name first: a layer is complete or absent.
+                shutil.rmtree(path.rename(naming.CACHE / f"tmp-{path.name}-old"))
+
+
 @contextlib.contextmanager
-def _only_one(layer):
-    """Holds the layer's lock: another checkout may be making the same."""
+def only_one(key, wait=True):
+    """Holds a layer's lock: another checkout may be making the same. BlockingIOError when we are not to wait."""
     naming.LOCKS.mkdir(parents=True, exist_ok=True)
-    with open(naming.LOCKS / f"{layer.key}.lock", "w") as lock:
+    with open(naming.LOCKS / f"{key}.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            steps.say(f"image {layer.key}: somebody else is making it, waiting")
+            if not wait:
+                raise
+            steps.say(f"image {key}: somebody else is making it, waiting")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

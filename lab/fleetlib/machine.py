@@ -51,12 +51,16 @@ class Machine:
         """
         for name in ("upper", "work", "root"):
             (self.disk / name).mkdir(parents=True, exist_ok=True)
-        role = "master" if self.name == "master" else "web"
+        lower = self.disk / "lower"
+        if not lower.exists():
+            # Written down, because the image that is current at a later boot may be another one.
+            role = "master" if self.name == "master" else "web"
+            lower.write_text("\n".join(layer.key for layer in image.layers(self.suite, role)) + "\n")
         environ = {
             "PATH": PATH,
             "LANG": "C.UTF-8",
             "CGROUPS": " ".join(map(str, self.cgroups)),
-            "LOWER": ":".join(str(layer.path) for layer in reversed(image.layers(self.suite, role))),
+            "LOWER": ":".join(str(naming.CACHE / key) for key in reversed(lower.read_text().split())),
             "DISK": str(self.disk),
             "MACHINE": self.lab.machine(self.name),
             "HOST": self.name,

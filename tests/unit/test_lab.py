@@ -1,6 +1,7 @@
 """The lab's names, addresses, settings and command line."""
 
 import ipaddress
+import os
 import pathlib
 import subprocess
 
@@ -162,3 +163,28 @@ def test_the_executable_answers():
     done = subprocess.run([CHECKOUT / "lab/fleet", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "boot a master and web servers" in done.stdout
+
+
+def test_the_cache_loses_what_nobody_needs(tmp_path, monkeypatch):
+    for name in ("CACHE", "STATE", "LOCKS"):
+        monkeypatch.setattr(naming, name, tmp_path / name)
+    layers = {"base-bookworm-old": 1, "base-bookworm-used": 1, "base-bookworm-new": None, "tmp-salt-bookworm-x-y": None}
+    for name, age in layers.items():
+        (naming.CACHE / name / "etc").mkdir(parents=True)
+        if age:
+            os.utime(naming.CACHE / name, (age, age))
+    (naming.STATE / "g000000/web1").mkdir(parents=True)
+    (naming.STATE / "g000000/web1/lower").write_text("base-bookworm-used\n")
+    image.sweep()
+    assert {path.name for path in naming.CACHE.iterdir()} == {"base-bookworm-used", "base-bookworm-new"}
+
+
+def test_the_cache_keeps_what_is_being_made(tmp_path, monkeypatch):
+    for name in ("CACHE", "STATE", "LOCKS"):
+        monkeypatch.setattr(naming, name, tmp_path / name)
+    (naming.CACHE / "tmp-salt-bookworm-x-y").mkdir(parents=True)
+    with image.only_one("salt-bookworm-x"):
+        image.sweep()
+    assert (naming.CACHE / "tmp-salt-bookworm-x-y").exists()
+    image.sweep()
+    assert not (naming.CACHE / "tmp-salt-bookworm-x-y").exists()

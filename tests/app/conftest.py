@@ -31,9 +31,10 @@ class Answer:
 class Client:
     """What the tests speak to; send() is the transport: (method, path, body, headers) to Answer."""
 
-    def __init__(self, version, send):
+    def __init__(self, version, send, port=None):
         self.version = version
         self.send = send
+        self.port = port  # where a gunicorn listens
 
     def get(self, path):
         """Sends a GET for path (str); returns the Answer."""
@@ -87,13 +88,13 @@ def gunicorn_clients(releases, tmp_path_factory):
     def client(version):
         if version not in servers:
             servers[version] = Server(releases(version), tmp_path_factory.mktemp(f"state-{version}")).start()
-        url = servers[version].url
+        url, port = servers[version].url, servers[version].listener.getsockname()[1]
 
         def send(method, path, body, headers):
             answer = requests.request(method, url + path, data=body, headers=headers, timeout=10)
             return Answer(answer.status_code, answer.content)
 
-        return Client(version, send)
+        return Client(version, send, port)
 
     yield client
     for server in servers.values():

@@ -41,7 +41,7 @@ http {{
 
 
 def program():
-    """Returns the path (Path) of nginx: this machine's, or of Debian's package unpacked in .lab: that starts no service.
+    """Returns the path (Path) of nginx: this machine's, or of Debian's package unpacked in .lab: no service starts.
 
     Raises RuntimeError where there is neither.
     """

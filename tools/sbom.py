@@ -12,7 +12,6 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
 
-
 def make_sbom(manifest, lock):
     """Takes a manifest (dict) and the text of its lock; returns CycloneDX JSON (str), the same for the same input.
 

@@ -52,9 +52,9 @@ def bad_request(error):
     return jsonify(status="BAD-REQUEST", message=error.description), 400
 
 
-@app.errorhandler(sqlite3.OperationalError)
+@app.errorhandler(sqlite3.DatabaseError)
 def unavailable(error):
-    """Returns a 503 where the comments cannot be read or written now: a full disk, a lock that does not end."""
+    """Returns a 503 where the comments cannot be read or written now: a full disk, a damaged file."""
     app.logger.error("%s %s: %s: %s", request.method, request.path, comments.path, error)
     return jsonify(status="UNAVAILABLE", message="the comments cannot be reached now; nothing was stored"), 503
 

@@ -41,6 +41,14 @@ def post(server, body=GOOD):
     return requests.post(server.url + "/api/comment/new", json=body, timeout=30)
 
 
+def ask(server, path):
+    """Returns the answer to a GET of path; None where nothing listens."""
+    try:
+        return requests.get(server.url + path, timeout=5)
+    except requests.RequestException:
+        return None
+
+
 def statuses(server, path, count=40):
     """Returns the status codes (set) of count GETs of path, so many that each worker answers some."""
     with ThreadPoolExecutor(8) as pool:
@@ -168,6 +176,22 @@ def test_a_full_disk_is_a_503_and_no_loss(serve):
     resource.prlimit(worker, resource.RLIMIT_FSIZE, before)
     assert post(server, {**GOOD, "comment": "again"}).status_code == 200
     assert [entry["comment"] for entry in requests.get(server.url + LIST, timeout=5).json()] == ["hi", "again"]
+
+
+def test_a_damaged_file_is_a_503_and_not_healthy(serve):
+    server = serve("2.0")
+    post(server)
+    server.stop()  # the last connection moves everything from the WAL into the file
+    path = server.state / "comments.sqlite3"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"damaged!" * ((len(whole) - 4096) // 8))
+    server.start(wait=False)
+    wait_for(lambda: ask(server, "/status/") is not None, "an answer")
+    answer = ask(server, "/status/")
+    assert (answer.status_code, answer.json()["status"]) == (503, "UNAVAILABLE")
+    assert "database disk image is malformed" in server.log.read_text()
+    assert not server.is_healthy()
+    path.write_bytes(whole)
 
 
 def test_a_file_that_is_no_database_never_becomes_healthy(serve, tmp_path):

@@ -19,21 +19,10 @@ REQUESTS = {
     "nothing odd": b"GET /api/comment/list/first HTTP/1.1\r\nHost: x\r\n\r\n",
 }
 KNOWN = [
-    "CVE-2024-1135",
-    "CVE-2024-6827",
-    "CVE-2023-25577",
-    "CVE-2023-23934",
-    "CVE-2023-46136",
-    "CVE-2024-34069",
-    "CVE-2024-49767",
-    "CVE-2020-28493",
-    "CVE-2024-22195",
-    "CVE-2024-34064",
-    "CVE-2024-56326",
-    "CVE-2025-27516",
-    "CVE-2023-30861",
-    "CVE-2022-40897",
-]
+    "CVE-2024-1135", "CVE-2024-6827", "CVE-2023-25577", "CVE-2023-23934", "CVE-2023-46136",
+    "CVE-2024-34069", "CVE-2024-49767", "CVE-2020-28493", "CVE-2024-22195", "CVE-2024-34064",
+    "CVE-2024-56326", "CVE-2025-27516", "CVE-2023-30861", "CVE-2022-40897",
+]  # fmt: skip
 
 
 def test_no_request_reaches_parsers_templates_or_debugger(releases, api_version, tmp_path):

@@ -17,8 +17,10 @@ VERSIONS = sorted(path.parent.name for path in (ROOT / "app").glob("*/manifest.j
 
 @pytest.fixture
 def app(tmp_path):
-    """Returns a copy of app/ that a test may change."""
-    return Path(shutil.copytree(ROOT / "app", tmp_path / "app"))
+    """Returns a copy of app/ that a test may change: no version of it is released."""
+    copy = Path(shutil.copytree(ROOT / "app", tmp_path / "app"))
+    (copy / "released.json").unlink(missing_ok=True)
+    return copy
 
 
 @pytest.fixture
@@ -119,7 +121,6 @@ def test_a_version_that_exists_with_other_content_is_refused(artifact, app, dist
 
 
 def test_a_released_version_is_refused_even_where_dist_is_empty(artifact, app, dist):
-    (app / "released.json").unlink(missing_ok=True)
     assert artifact("1.1", "--release").returncode == 0
     released = json.loads((app / "released.json").read_text())
     assert released == {"1.1": hashlib.sha256((dist / "globoapp-1.1.zip").read_bytes()).hexdigest()}
@@ -176,3 +177,15 @@ def test_a_manifest_that_is_no_json_is_named(artifact, app):
     done = artifact("1.1")
     assert done.returncode == 1
     assert "manifest.json: no readable manifest" in done.stderr
+
+
+def test_the_versions_released_are_what_they_were(tmp_path):
+    released = json.loads((ROOT / "app" / "released.json").read_text())
+    assert {"1.0", "1.1"} <= set(released)
+    command = [sys.executable, str(ROOT / "tools" / "artifact.py"), "--dist", str(tmp_path), *released]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = {
+        version: hashlib.sha256((tmp_path / f"globoapp-{version}.zip").read_bytes()).hexdigest() for version in released
+    }
+    assert made == released

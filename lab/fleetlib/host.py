@@ -63,17 +63,20 @@ def install_tools():
     install({package for tool, package in TOOLS.items() if not shutil.which(tool)})
 
 
-def install_python():
-    """Installs by apt what a virtualenv with Salt needs of this machine: venv, a compiler, headers (for timelib).
+def install_python(compiler):
+    """Installs by apt what a virtualenv needs of this machine.
+
+    Args:
+        compiler: whether something will be compiled there: Salt needs timelib, which has no wheels.
 
     Where we are not root, or there is no apt, nothing happens: the virtualenv's own failure will tell.
     """
     missing = set()
     if importlib.util.find_spec("ensurepip") is None:
         missing.add("python3-venv")
-    if not shutil.which("gcc"):
+    if compiler and not shutil.which("gcc"):
         missing |= {"gcc", "libc6-dev"}
-    if not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists():
+    if compiler and not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists():
         missing.add("python3-dev")
     if os.geteuid() == 0 and shutil.which("apt-get"):
         install(missing)

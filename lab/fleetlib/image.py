@@ -22,6 +22,8 @@ from . import host, naming, steps
 
 LAB = pathlib.Path(__file__).resolve().parent.parent
 KEEP_DAYS = 30
+# The image is complete or thrown away: dpkg need not sync each file to the disk.
+DPKG_OPTIONS = ("force-unsafe-io", "path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale/*")
 
 # Last words of every base image: units that a machine of minutes has no use for, a journal that survives a power cut.
 FINISH_BASE = """\
@@ -104,7 +106,7 @@ def layers(suite, role):
         suite: Debian's name.
         role: "master" or "web".
     """
-    base = Layer("base", suite, FINISH_BASE + " ".join(packages("base")))
+    base = Layer("base", suite, FINISH_BASE + " ".join([*packages("base"), *DPKG_OPTIONS]))
     salt_recipe = "".join((LAB / "provision" / name).read_text() for name in ("salt.sh", "salt.txt"))
     found = [base, Layer("salt", suite, salt_recipe + salt_requirement(), base)]
     if packages(role):
@@ -189,8 +191,7 @@ def _make_base(layer, work):
     root = work / "root"
     sources = "\n".join(host.debian_sources(layer.suite))
     argv = ["mmdebstrap", "--mode=root", "--variant=apt", f"--include={','.join(packages('base'))}"]
-    for options in ("path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale/*"):
-        argv.append(f"--dpkgopt={options}")
+    argv += [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
     argv += [f'--customize-hook=chroot "$1" sh -c {_quote(FINISH_BASE)}', layer.suite, str(root)]
     steps.run(_contained([*argv, "-"] if sources else argv), layer.log, input=sources.encode() if sources else None)
     return root

@@ -7,7 +7,7 @@ VENV := .venv
 VENV_3006 := .venv-3006
 PYTEST_FLAGS ?=
 
-.PHONY: help demo test test-3006 test-fleet lint down prepare venv venv-3006
+.PHONY: help demo test test-3006 test-fleet bench lint down prepare venv venv-3006
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ test: lint test-3006
 
 test-fleet: dist venv
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
+
+# make bench      20 switches under load on the demo's fleet: requests, lost, slowest
+bench: dist
+	@lab/fleet up --web 2
+	@bench/switches.py
 
 # make test-3006  unit and functional tests on Salt 3006 LTS
 test-3006: dist venv-3006

@@ -8,11 +8,15 @@ What is going on is kept in ``__context__`` for the steps that follow in the sam
 
 import logging
 import os
+import re
 import shutil
 import time
 
 import salt.payload
 from salt.exceptions import CommandExecutionError
+
+# What file.symlink and file.managed leave beside their target when their process is killed.
+SALTS_OWN = re.compile(r"(tmp|gunicorn\.conf\.py)[a-z0-9_]{8}\Z")
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +152,9 @@ def leftovers(settings):
         for one in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
             if one.startswith((".incoming-", ".trash-", ".write-")) or one.endswith(".part"):
                 found.append(os.path.join(directory, one))
+    found += __salt__["globoapp_systemd.temporary"](name)
+    for directory in filter(os.path.isdir, (root, _own(settings))):
+        found += [os.path.join(directory, one) for one in os.listdir(directory) if SALTS_OWN.match(one)]
     for one in sorted(os.listdir(virtualenvs)) if os.path.isdir(virtualenvs) else []:
         path = os.path.join(virtualenvs, one)
         if one.endswith(".lock") or (
@@ -179,6 +186,7 @@ def begin(settings):
     before = standing(settings)
     lock(settings, f"deploy of {settings['version']}")
     __context__[f"globoapp.deploy.{settings['root']}"] = {
+        "id": __utils__["globoapp_ledger.identity"](),
         "started": time.time(),
         "from": before,
         "action": "rollback" if __pillar__.get("globoapp_rollback") else "deploy",
@@ -192,7 +200,8 @@ def begin(settings):
         )
     cleared = leftovers(settings)
     note = __utils__["globoapp_files.read_json"](_own(settings, "deploying.json"))
-    if note:
+    # A run that was cut after its ledger line, which decides, had only its note left to take away.
+    if note and note.get("id") not in [one.get("id") for one in _entries(settings)]:
         cut = "the deploy was cut before it ended: its process or the machine went down"
         entry = {**note, "result": "interrupted", "failed": [cut]}
         __utils__["globoapp_ledger.append"](settings["root"], entry, __utils__["globoapp_files.append_line"])
@@ -229,6 +238,7 @@ def _line(settings):
     before = course(settings).get("from") or {}
     action = course(settings)["action"] if is_move(settings, before or None) else "repair"
     return {
+        "id": course(settings)["id"],
         "host": __opts__["id"],
         "name": settings["name"],
         "version": settings["version"],

@@ -117,13 +117,11 @@ def switch(settings):
     _watch(settings, running)
     course.setdefault("switched", {"running": running})
     __salt__[systemd + "reload_if_needed"](name)
+    if "open" in steps:
+        _open(settings, wanted, wanted in handed)
     try:
         if "unmask" in steps:
             __salt__[systemd + "systemctl"]("unmask", unit)
-        if "open" in steps:
-            __salt__[systemd + "write_socket"](name, settings["address"], settings["port"])
-            __salt__[systemd + "systemctl"]("daemon-reload")
-            __salt__[systemd + "systemctl"]("start", wanted)
         if __salt__[systemd + "hand_over"](name, [wanted, *(one for one in others if sockets[one] == "active")]):
             __salt__[systemd + "systemctl"]("daemon-reload")
         if "start" in steps or "restart" in steps:
@@ -152,6 +150,21 @@ def switch(settings):
         for one in others:
             __salt__[systemd + "remove_socket"](one)
     return steps
+
+
+def _open(settings, unit, known):
+    """Have systemd listen on the address; where it cannot, nothing is left of it. The release has no part in that."""
+    try:
+        __salt__["globoapp_systemd.write_socket"](settings["name"], settings["address"], settings["port"])
+        __salt__["globoapp_systemd.systemctl"]("daemon-reload")
+        __salt__["globoapp_systemd.systemctl"]("start", unit)
+    except CommandExecutionError as error:
+        said = "\n".join(f"    | {line}" for line in __salt__["globoapp_systemd.journal"](unit, 5))
+        if not known:
+            __salt__["globoapp_systemd.remove_socket"](unit)
+        raise CommandExecutionError(
+            f"{settings['bind']}:{settings['port']} cannot be listened on; nothing was changed: {error}\n{said}"
+        ) from error
 
 
 def _watch(settings, running):
@@ -222,6 +235,10 @@ def _back(settings, error):
     ):
         return error
     if before is None:
+        # The socket first: a client that comes would have the release started again.
+        for one in __salt__["globoapp_systemd.sockets"](settings["name"]):
+            __salt__["globoapp_systemd.remove_socket"](one)
+        __salt__["globoapp_systemd.enable"](settings["name"], None)
         __salt__["globoapp_systemd.stop"](__salt__["globoapp_systemd.instance"](settings["name"], settings["release"]))
         return CommandExecutionError(f"{error}\nNothing stood here before: it was stopped.")
     old = {**settings, **{key: before[key] for key in ("version", "port", "bind", "address")}}

@@ -13,6 +13,7 @@ The units of an app: instances of its template, its sockets, its candidate.
 
 import logging
 import os
+import re
 import subprocess
 
 from salt.exceptions import CommandExecutionError
@@ -228,6 +229,9 @@ def enable(name, release):
     links to the same template, so that one rename(2) is the whole change, and a power cut leaves
     the one or the other, never both or none.
 
+    release
+        None: no release starts at boot any more.
+
     Returns True when something changed.
 
     CLI Example:
@@ -237,6 +241,10 @@ def enable(name, release):
         salt 'web*' globoapp_systemd.enable globoapp PACK1_0
     """
     before = enabled(name)
+    if release is None:
+        for one in before:
+            os.unlink(f"{WANTS}/{instance(name, one)}")
+        return bool(before)
     link = f"{WANTS}/{instance(name, release)}"
     template = f"{UNITS}/{name}@.service"
     right = os.path.islink(link) and os.readlink(link) == template
@@ -259,6 +267,26 @@ def enable(name, release):
             os.unlink(f"{WANTS}/{instance(name, other)}")
     __utils__["globoapp_files.sync_directory"](WANTS)
     return True
+
+
+def temporary(name):
+    """
+    The paths of unit files that were being written when their writer was killed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_systemd.temporary globoapp
+    """
+    # Beside ours, file.managed's: the target's name with eight characters more.
+    unit = re.compile(rf"\.write-.*|\.{name}-enable|{name}(@|-candidate@|-activate)\.service[a-z0-9_]{{8}}")
+    return [
+        os.path.join(directory, one)
+        for directory in (UNITS, WANTS, f"{UNITS}/{name}@.service.d")
+        for one in (os.listdir(directory) if os.path.isdir(directory) else [])
+        if unit.fullmatch(one)
+    ]
 
 
 def sockets(name):

@@ -24,6 +24,11 @@ def now():
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def identity():
+    """An id for a line, unique for ever: one that is sent twice is counted once."""
+    return uuid.uuid4().hex
+
+
 def read(root):
     """
     Every line, oldest first, as dicts. A line that a power cut tore is left out: it was never
@@ -50,14 +55,13 @@ def append(root, entry, write):
     Add one line.
 
     entry
-        What is to be recorded; ``id`` (unique for ever, so that a line sent twice is counted once)
-        and ``time`` are added.
+        What is to be recorded; ``time`` is added, and where it has none an ``id``.
     write
         ``globoapp_files.append_line``.
 
     Returns the line as a dict.
     """
-    line = {"id": uuid.uuid4().hex, "time": now(), **entry}
+    line = {"id": identity(), "time": now(), **entry}
     write(path(root), json.dumps(line, sort_keys=True))
     return line
 

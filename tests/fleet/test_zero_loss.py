@@ -1,0 +1,52 @@
+"""Deploys under load lose no request (the long run, with its figures, is `make bench`)."""
+
+import pytest
+from support import Load, Web
+
+
+@pytest.fixture(scope="module")
+def web(fleet):
+    """web1 with 1.0 and 1.1 on it, 1.0 serving."""
+    server = Web(fleet, "web1")
+    server.wipe()
+    server.deploy("1.1")
+    server.deploy("1.0")
+    yield server
+    server.wipe()
+
+
+def test_switches_lose_nothing(web):
+    with Load(web.url(), rate=0) as load:
+        for version in ("1.1", "1.0", "1.1", "1.0"):
+            web.deploy(version, soak=0.5)
+    load.assert_nothing_lost()
+    web.assert_serves("1.0")
+
+
+def test_a_deploy_that_changes_nothing_restarts_nothing(web):
+    before = web.sh("systemctl show -P MainPID globoapp@PACK1_0.service")
+    with Load(web.url()) as load:
+        outcome = web.deploy("1.0")
+    load.assert_nothing_lost()
+    assert outcome.changed == []
+    assert web.sh("systemctl show -P MainPID globoapp@PACK1_0.service") == before
+
+
+def test_the_ledger_says_what_the_switch_did_to_requests(web):
+    with Load(web.url()):
+        outcome = web.deploy("1.1")
+    probe = web.ledger()[-1]["probe"]
+    assert probe["sent"] > 0
+    assert probe["failed"] == 0
+    assert probe["longest_gap_ms"] > 0
+    assert f"{probe['sent']} requests, 0 failed, longest gap {probe['longest_gap_ms']} ms" in outcome.text
+    web.deploy("1.0")
+
+
+def test_settings_of_the_unit_change_without_a_lost_request(web):
+    with Load(web.url()) as load:
+        web.deploy("1.0", environment={"COLOUR": "green"})
+        assert "COLOUR=green" in web.sh("tr '\\0' '\\n' </proc/$(systemctl show -P MainPID globoapp@PACK1_0)/environ")
+        web.deploy("1.0")
+    load.assert_nothing_lost()
+    web.assert_serves("1.0")

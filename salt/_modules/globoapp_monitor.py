@@ -348,18 +348,38 @@ def _heal():
     standing = __salt__["globoapp_deploy.standing"]({"root": _root()})
     if standing is None:
         return "refused", "nothing is deployed on this host"
+    aid = _first_aid(standing)
     # Named although recorded: a pin in pillar that was never deployed must not be what healing brings.
     pillar = {"version": standing["version"], "port": standing["port"]}
     states = __salt__["state.apply"]("globoapp", pillar=pillar)
     if not isinstance(states, dict):
-        words = "; ".join(map(str, states))
-        running = __salt__["state.running"]()
-        return ("refused" if running else "failed"), words
+        return ("refused" if __salt__["state.running"]() else "failed"), "; ".join(map(str, states))
     failed = [one["comment"] for one in states.values() if one["result"] is False]
     if failed:
         return "failed", "\n".join(failed)[:4000]
-    changed = [one.get("__id__", tag) for tag, one in states.items() if one.get("changes")]
-    return "healed", f"{standing['version']} was put back: {', '.join(changed) or 'nothing had to be changed'}"
+    done = aid + [one.get("__id__", tag) for tag, one in states.items() if one.get("changes")]
+    return "healed", f"{standing['version']} was put back: {', '.join(done) or 'nothing had to be changed'}"
+
+
+def _first_aid(standing):
+    """
+    Start what only has to be started, a second or two before the states get to it. Returns what was
+    done, phrases; what it cannot do the states do, or say why not.
+    """
+    found = {**__salt__["globoapp.settings"](), **{key: standing[key] for key in ("version", "port", "bind", "address")}}
+    found.update(release=__utils__["globoapp_settings.release"](standing["version"]), lock_wait=0)
+    template = f"/etc/systemd/system/{__salt__['globoapp_systemd.instance'](found['name'], '')}"
+    if not os.path.exists(template) or __salt__["globoapp_release.differences"](found, found["release"]):
+        return []
+    try:
+        __salt__["globoapp_deploy.lock"](found, f"first aid for {standing['version']}")
+        try:
+            return list(__salt__["globoapp_switch.switch"](found).values())
+        finally:
+            __salt__["globoapp_deploy.unlock"](found)
+    except CommandExecutionError as error:
+        log.warning("first aid did not help: %s", error)
+        return []
 
 
 def tidy():

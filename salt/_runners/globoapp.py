@@ -249,10 +249,15 @@ def alert(minion, data):
     return __salt__["globoapp_watch.alert"](minion, data)
 
 
-def heal(minion):
+def heal(minion, again=False):
     """
-    Have a server put its recorded version back, where that is allowed now: at most 3 times in 10 minutes,
-    with growing pauses. Called by a reactor, and again by the engine while the API stays bad.
+    Have a server put its recorded version back, where that is allowed now: its API is bad, and it was not
+    tried 3 times in 10 minutes; the pauses grow. Called by a reactor, and again by the engine.
+
+    minion
+        The server.
+    again
+        Forget what was tried before, also that it was given up: for a person who has removed the cause.
 
     Returns ``"now"`` (it was told to), ``"wait"``, ``"over"`` (given up) or ``"well"``.
 
@@ -260,6 +265,6 @@ def heal(minion):
 
     .. code-block:: bash
 
-        salt-run globoapp.heal web1
+        salt-run globoapp.heal web1 again=True
     """
-    return __salt__["globoapp_watch.heal"](minion)
+    return __salt__["globoapp_watch.heal"](minion, again)

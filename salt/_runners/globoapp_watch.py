@@ -96,7 +96,7 @@ def _forget_healing(minion):
             _store("put", "healing", minion, {**known, "gave_up": False, "not_before": 0})
 
 
-def heal(minion):
+def heal(minion, again=False):
     """
     Heal where that is allowed now. See :func:`globoapp.heal`.
 
@@ -106,17 +106,22 @@ def heal(minion):
 
         salt-run globoapp_watch.heal web1
     """
+    fresh = {"attempts": [], "not_before": 0, "gave_up": False, "last": ""}
     with _store("exclusive"):
+        known = fresh if again else (_store("get", "healing", minion) or fresh)
         if not _store("get", "open", f"{minion}:api"):
+            if again:
+                _store("put", "healing", minion, known)
             return "well"
-        known = _store("get", "healing", minion) or {"attempts": [], "not_before": 0, "gave_up": False, "last": ""}
-        if known["gave_up"]:
+        # What could not be healed is left to a person. What could, and died too often, may be healed
+        # again when the 10 minutes have passed.
+        if known["gave_up"] and not known["last"].startswith("healed"):
             return "over"
         now = time.time()
         answer = __utils__["globoapp_healing.decide"](known["attempts"], known["not_before"], now)
         if answer == "now":
             known["attempts"] = [*known["attempts"], now][-10:]
-        known["gave_up"] = answer == "over"
+        known["gave_up"] = known["gave_up"] or answer == "over"
         _store("put", "healing", minion, known)
     if answer == "now":
         _tell(minion, "globoapp_monitor.heal")

@@ -118,7 +118,9 @@ class Machine:
         leader = self.leader()
         if leader is None:
             raise steps.Failure(f"{self.name} is off. Boot it with: lab/fleet boot {self.name}")
-        return ["nsenter", "-t", str(leader), "-m", "-u", "-i", "-n", "-p", "--", *argv]
+        # Its root too: where we are in a chroot ourselves, that is another than its mount namespace's.
+        namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+        return ["nsenter", "--target", str(leader), *namespaces, "--", *argv]
 
     def run(self, argv, **kwargs):
         """Runs a command in the machine and returns the CompletedProcess, with output as text."""

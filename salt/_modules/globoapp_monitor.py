@@ -363,18 +363,28 @@ def _heal():
 
 def _first_aid(standing):
     """
-    Start what only has to be started, a second or two before the states get to it. Returns what was
-    done, phrases; what it cannot do the states do, or say why not.
+    Put back files of the release from the host's own copy, and start what has to be started: it serves
+    again seconds before the states get to it. Returns what was done, phrases; what this cannot do the
+    states do, or say why not.
     """
     found = {**__salt__["globoapp.settings"](), **{key: standing[key] for key in ("version", "port", "bind", "address")}}
     found.update(release=__utils__["globoapp_settings.release"](standing["version"]), lock_wait=0)
     template = f"/etc/systemd/system/{__salt__['globoapp_systemd.instance'](found['name'], '')}"
-    if not os.path.exists(template) or __salt__["globoapp_release.differences"](found, found["release"]):
+    known = __salt__["globoapp_release.record"](found, found["release"])
+    if known is None:
         return []
     try:
         __salt__["globoapp_deploy.lock"](found, f"first aid for {standing['version']}")
         try:
-            return list(__salt__["globoapp_switch.switch"](found).values())
+            done = []
+            if not os.path.exists(template):
+                source, context = "salt://globoapp/files/release.service.jinja", {"app": found, "candidate": False}
+                __salt__["cp.get_template"](source, template, template="jinja", context=context)
+                done = [f"{template} was missing"]
+            if __salt__["globoapp_release.differences"](found, found["release"]):
+                made = __salt__["globoapp_preflight.artifact"](found)
+                done += __salt__["globoapp_release.unpack"](found, made, known["virtualenv"])
+            return done + list(__salt__["globoapp_switch.switch"](found).values())
         finally:
             __salt__["globoapp_deploy.unlock"](found)
     except CommandExecutionError as error:

@@ -40,8 +40,10 @@ def obstacle():
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing and not shutil.which("apt-get"):
         return f"{', '.join(missing)} missing, and no apt-get to install it with"
-    if shutil.which("unshare") and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
-        return "no permission for namespaces of our own (a container without CAP_SYS_ADMIN?)"
+    for kind in ("mount", "pid", "net", "user"):
+        # The kernel refuses "user", which the service's sandbox needs, to whoever is in a chroot.
+        if subprocess.run(["unshare", f"--{kind}", "--fork", "true"], capture_output=True).returncode:
+            return f"no permission for a {kind} namespace of our own (a chroot, or a container without privileges?)"
     return None
 
 

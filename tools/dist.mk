@@ -1,10 +1,10 @@
 # What is built from app/: included by the Makefile.
-#   make artifact [VERSION=1.1]  dist/globoapp-1.1.zip and its .sha256; all versions without VERSION
-#   make wheels                  dist/wheels, for every Python of the fleet
-#   make dist                    both
-#   make lock [VERSION=1.1]      requirements.in -> requirements.lock and sbom.json
-#   make release VERSION=1.1     writes the artifact's digest to app/released.json: from then on it never changes
-#   make publish VERSION=1.1     pushes a version and its wheels to an artifact repository (see docs/publish.md)
+# make artifact [VERSION=1.1]  dist/globoapp-1.1.zip and its .sha256; all versions without VERSION
+# make wheels                  dist/wheels, for every Python of the fleet
+# make dist                    both
+# make lock [VERSION=1.1]      requirements.in -> requirements.lock and sbom.json
+# make release VERSION=1.1     writes the artifact's digest to app/released.json: from then on it never changes
+# make publish VERSION=1.1     pushes a version and its wheels to an artifact repository (docs/publish.md)
 TOOLS := .venv-tools
 TOOLS_RUN := PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(TOOLS)/bin/python
 

@@ -188,3 +188,24 @@ def test_the_cache_keeps_what_is_being_made(tmp_path, monkeypatch):
     assert (naming.CACHE / "tmp-salt-bookworm-x-y").exists()
     image.sweep()
     assert not (naming.CACHE / "tmp-salt-bookworm-x-y").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "reason"),
+    [
+        ("platform.system", lambda: "Darwin", "this is Darwin, not Linux"),
+        ("fleetlib.host.cgroup_mounts", list, "no cgroup hierarchy"),
+        ("fleetlib.host._has_overlay", lambda: False, "no overlay file system"),
+        ("shutil.which", lambda name: None, "no apt-get to install it with"),
+        (
+            "subprocess.run",
+            lambda argv, **_: subprocess.CompletedProcess(argv, 1),
+            "no permission for a mount namespace",
+        ),
+    ],
+)
+def test_what_keeps_machines_from_booting_is_named(monkeypatch, target, value, reason):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("os.access", lambda *_: True)
+    monkeypatch.setattr(target, value)
+    assert reason in host.obstacle()

@@ -15,8 +15,8 @@ import time
 import salt.payload
 from salt.exceptions import CommandExecutionError
 
-# What file.symlink and file.managed leave beside their target when their process is killed.
-SALTS_OWN = re.compile(r"(tmp|gunicorn\.conf\.py)[a-z0-9_]{8}\Z")
+# What file.managed leaves beside its target when its process is killed.
+SALTS_OWN = re.compile(r"gunicorn\.conf\.py[a-z0-9_]{8}\Z")
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +153,8 @@ def leftovers(settings):
             if one.startswith((".incoming-", ".trash-", ".write-")) or one.endswith(".part"):
                 found.append(os.path.join(directory, one))
     found += __salt__["globoapp_systemd.temporary"](name)
-    for directory in filter(os.path.isdir, (root, _own(settings))):
-        found += [os.path.join(directory, one) for one in os.listdir(directory) if SALTS_OWN.match(one)]
+    for one in os.listdir(_own(settings)) if os.path.isdir(_own(settings)) else []:
+        found += [_own(settings, one)] if SALTS_OWN.match(one) else []
     for one in sorted(os.listdir(virtualenvs)) if os.path.isdir(virtualenvs) else []:
         path = os.path.join(virtualenvs, one)
         if one.endswith(".lock") or (

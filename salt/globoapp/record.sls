@@ -12,7 +12,6 @@ include:
     - name: {{ app.root }}/current
     - target: {{ app.release }}
     - force: True
-    - atomic: True
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is healthy
       - globoapp: {{ app.name }} {{ app.version }} is recorded

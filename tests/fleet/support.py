@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from dataclasses import dataclass, field
 
 from machines import CHECKOUT, until
@@ -94,6 +96,16 @@ class Web:
         """Runs a shell script on the server and returns its output."""
         return self.fleet.exec(self.name, "sh", "-c", script, check=check).stdout.strip()
 
+    def answers(self, port=8000):
+        """Returns whether the API answers as it does for a content that nobody commented."""
+        try:
+            with urllib.request.urlopen(f"{self.url(port)}/api/comment/list/none", timeout=5) as answer:
+                return answer.status == 200
+        except urllib.error.HTTPError as error:
+            return error.code == 404 and json.load(error)["status"] == "NOT-FOUND"
+        except OSError:
+            return False
+
     def ledger(self):
         """Returns the lines of the server's ledger, oldest first."""
         return [json.loads(line) for line in self.sh(f"cat {ROOT}/deployments.jsonl", check=False).splitlines()]
@@ -115,7 +127,8 @@ class Web:
         """Returns what a deploy leaves while it is under way, and must not leave for ever: a list of names."""
         return self.sh(
             f"""cd {ROOT} && find . -xdev \\( -name '.incoming-*' -o -name '.trash-*' -o -name '*.part' \
-                -o -name '.write-*' -o -name deploying.json -o -path './virtualenvs/*.lock' \\) -not -path './virtualenvs/*/*'
+                -o -name '.write-*' -o -name deploying.json -o -path './virtualenvs/*.lock' \\) \
+                -not -path './virtualenvs/*/*'
             for v in virtualenvs/[0-9a-f]*; do [ -d "$v" ] && [ ! -e "$v/.complete" ] && echo "$v is not complete"; done
             for r in PACK*; do [ -e .globoapp/releases/$r.json ] || echo "$r has no record"; done
             find /etc/systemd/system -name '.globoapp*' -o -name '.write-*'

@@ -56,9 +56,7 @@ BEFORE_THE_SWITCH = {
     ),
     "an end after 2 s": (
         "9.8",
-        {
-            "after": "\nimport os, threading\nprint('marker: bye', flush=True)\nthreading.Timer(2, os._exit, [1]).start()\n"
-        },
+        {"after": BYE},
         {"prove": 3},
         ["did not stay", "marker: bye"],
     ),

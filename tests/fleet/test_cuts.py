@@ -1,0 +1,201 @@
+"""
+A deploy that is cut, at every step: the server serves the old or the new version, and the next run puts all right.
+
+The points are what a deploy does to the file system, seen by inotify from outside (cutter.py), so that no code of the
+product knows of being cut; and moments chosen at random. GLOBOAPP_CUTS is how many points in all (60), GLOBOAPP_SEED
+the seed of the random ones, printed with each run.
+"""
+
+import json
+import os
+import random
+import subprocess
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support import CHECKOUT, ROOT, Load, Web, until
+
+CUTS = int(os.environ.get("GLOBOAPP_CUTS", "60"))
+SEED = int(os.environ.get("GLOBOAPP_SEED", random.randrange(10**6)))
+CUTTER = (CHECKOUT / "tests/fleet/cutter.py").read_text()
+OLD, NEW = "1.0", "2.0"
+
+# What a deploy of NEW has brought, its virtualenv included, so that the next one takes each step again.
+FORGET = f"""cd {ROOT} && rm -rf PACK2_0 .globoapp/releases/PACK2_0.json .globoapp/PACK2_0.env .globoapp/failed
+rm -rf .globoapp/artifacts/globoapp-2.0.zip
+for v in virtualenvs/[0-9a-f]*; do ls -l PACK*/.venv | grep -q $v || rm -rf $v; done"""
+
+_lab = threading.Lock()  # lab/fleet cut and boot are for one at a time
+
+
+class Cutter:
+    """cutter.py on a web server, from when it watches until it has cut."""
+
+    def __init__(self, web, mode, point):
+        self.web, self.mode = web, mode
+        command = ["lab/fleet", "exec", web.name, "--", "/opt/salt/bin/python", "-c", CUTTER, mode, point]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT, env=web.fleet.env, stdin=subprocess.DEVNULL
+        )
+        assert json.loads(self.process.stdout.readline()) == {"ready": True}
+
+    def result(self):
+        """Returns the cutter's last words (dict), when it has cut or the deploy has ended."""
+        line = self.process.stdout.readline()
+        self.process.stdout.close()
+        self.process.wait()
+        return json.loads(line)
+
+
+def started(web):
+    """Starts a deploy of NEW, by the master."""
+    words = web.command(NEW, prove=0.3)
+    web.fleet.run("salt", "--async", *words[1:])
+
+
+def points_of_a_deploy(web):
+    """Returns (points, seconds): what a whole deploy passes, and how long it takes."""
+    cutter, begin = Cutter(web, "record", "-"), time.monotonic()
+    started(web)
+    seen = cutter.result()
+    assert seen["ended"], seen
+    seconds = time.monotonic() - begin
+    until(lambda: web.ledger()[-1]["version"] == NEW)
+    back(web)
+    return seen["points"], seconds
+
+
+def back(web):
+    """OLD serves, and nothing of NEW is there."""
+    if web.ledger()[-1]["version"] != OLD or web.ledger()[-1]["result"] != "success":
+        web.deploy(OLD)
+    web.sh(FORGET)
+
+
+def plan(points, seconds, count):
+    """Returns the cuts [(mode, point)]: every point of a deploy as far as they go, then random moments."""
+    chance = random.Random(SEED)
+    job, minion, power = round(count * 0.65), round(count * 0.1), round(count * 0.1)
+    spread = [points[index * len(points) // min(job, len(points))] for index in range(min(job, len(points)))]
+    cuts = [("job", point) for point in spread]
+    cuts += [("minion", point) for point in chance.sample(points, min(minion, len(points)))]
+    cuts += [("stop", point) for point in chance.sample(points, min(power, len(points)))]
+    moments = [f"after {chance.uniform(0, seconds):.3f}" for _ in range(count - len(cuts))]
+    return cuts + [("job", moment) for moment in moments]
+
+
+def cut(web, mode, point, after):
+    """One cut; returns (whether it came in time, what it came to). Raises AssertionError where the server is wrong."""
+    until(lambda: web.fleet.ask(web.name, "test.ping") == {web.name: True})
+    cutter = Cutter(web, mode, point)
+    started(web)
+    seen = cutter.result()
+    if mode == "stop":
+        power_cut(web)
+    elif mode == "minion":
+        until(lambda: web.sh("systemctl is-active salt-minion || true") in ("failed", "inactive"))
+        web.sh("systemctl start salt-minion")
+    until(web.answers)
+    serving = web.sh("ls /run/globoapp 2>/dev/null", check=False).split()
+    assert set(serving) <= {"PACK1_0", "PACK2_0"}
+    # What comes next on a server: the same deploy again, or a highstate that names no version.
+    wanted = json.dumps({"globoapp": {"prove": 0.3, "soak": 0}} | ({"version": NEW} if after == "again" else {}))
+    done = web.fleet.exec(
+        web.name, "salt-call", "--log-level=quiet", "--out=json", "--retcode-passthrough", "state.apply", "globoapp",
+        f"pillar={wanted}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    entries = web.ledger()
+    stands = [one for one in entries if one["result"] == "success"][-1]["version"]
+    assert stands == NEW if after == "again" else stands in (OLD, NEW)
+    web.assert_serves(stands)
+    jid = seen.get("jid")
+    words = [(one["result"], one["version"]) for one in entries if jid and one["jid"] == jid]
+    assert len(words) <= 1, f"a deploy has more than one line in the ledger: {words}"
+    back(web)
+    return (
+        "cut" in seen,
+        f"{seen.get('cut', 'had ended')}; it served {' and '.join(serving)}; {after}: {stands}; ledger: {words}",
+    )
+
+
+def power_cut(web):
+    """Takes the power and boots again."""
+    with _lab:
+        web.fleet.cut(web.name)
+        web.fleet.boot(web.name)
+
+
+class Sweep:
+    """
+    The cuts of one kind on both servers at once, under load.
+
+    Args:
+        cuts: [(mode, point)], any order.
+        seconds: what a deploy takes, for the moments that take the place of a point which did not come.
+    """
+
+    def __init__(self, cuts, seconds):
+        self.left, self.seconds = deque(cuts), seconds
+        self.chance, self.spare = random.Random(SEED + 1), len(cuts)
+        self.done, self.wrong, self.lost = 0, [], []
+
+    def run(self, webs):
+        """Makes the cuts."""
+        with ThreadPoolExecutor(len(webs)) as pool:
+            list(pool.map(self.server, webs))
+
+    def server(self, web):
+        """Makes cuts on one server until none is left."""
+        times = []
+        with Load(web.url(), rate=40, connections=8) as load:
+            while self.left:
+                mode, point = self.left.popleft()
+                times.append((time.monotonic(), f"{mode} {point}"))
+                try:
+                    happened, what = cut(web, mode, point, "again" if len(times) % 2 else "highstate")
+                except (AssertionError, pytest.fail.Exception) as error:
+                    self.wrong.append(f"{web.name}: {mode} {point}: {error}")
+                    back(web)
+                    continue
+                self.done += happened
+                print(f"{web.name}: {mode}: {what}", flush=True)
+                if not happened and self.spare:
+                    self.spare -= 1
+                    self.left.append((mode, f"after {self.chance.uniform(0, self.seconds * 0.8):.3f}"))
+        assert load.seen["requests"] > 0
+        self.lost += [f"lost at {_at(times, when)}: {kind}" for when, kind in load.seen["lost"]]
+
+
+def _at(times, when):
+    return next((what for begin, what in reversed(times) if begin <= when), "the beginning")
+
+
+@pytest.fixture(scope="module")
+def webs(fleet):
+    """web1 and web2 with 1.0 serving."""
+    servers = [Web(fleet, "web1"), Web(fleet, "web2")]
+    for web in servers:
+        web.wipe()
+        web.deploy(OLD)
+    yield servers
+    for web in servers:
+        web.wipe()
+
+
+def test_cut_anywhere(webs):
+    print(f"\nGLOBOAPP_CUTS={CUTS} GLOBOAPP_SEED={SEED}")
+    points, seconds = points_of_a_deploy(webs[0])
+    assert len(points) > 30, points
+    cuts = plan(points, seconds, CUTS)
+    under_load = Sweep([one for one in cuts if one[0] != "stop"], seconds)
+    under_load.run(webs)
+    power = Sweep([one for one in cuts if one[0] == "stop"], seconds)
+    power.run(webs)
+    print(f"{under_load.done} cuts, {power.done} power cuts; seed {SEED}")
+    assert under_load.wrong + power.wrong == []
+    assert under_load.lost == []
+    assert under_load.done + power.done >= CUTS

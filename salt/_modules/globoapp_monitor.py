@@ -1,5 +1,5 @@
 """
-What the beacon, the schedule and the reactors of globoapp have done on its server.
+What the beacon sees on its server, and what the master is told of it.
 
 ``look`` is called by the beacon in the minion's own loop: it reads a few files of /proc and asks the
 service once, and starts no process.
@@ -11,7 +11,6 @@ import socket
 import time
 
 import psutil
-from salt.exceptions import CommandExecutionError
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +25,35 @@ def __virtual__():
     return "globoapp_monitor"
 
 
-def _root():
+def root():
+    """
+    Where the releases are: pillar's ``root``, or the default.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_monitor.root
+    """
     given = __pillar__.get("globoapp")
-    root = given.get("root") if isinstance(given, dict) else None
-    return root if isinstance(root, str) else __utils__["globoapp_settings.defaults"]()["root"]
+    found = given.get("root") if isinstance(given, dict) else None
+    return found if isinstance(found, str) else __utils__["globoapp_settings.defaults"]()["root"]
 
 
 def _own(*names):
-    return os.path.join(_root(), ".globoapp", *names)
+    return os.path.join(root(), ".globoapp", *names)
 
 
-def _settings():
+def settings():
+    """
+    What monitoring looks by on this server: the defaults with pillar's ``globoapp:monitor`` on top.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_monitor.settings
+    """
     given = __pillar__.get("globoapp")
     return __utils__["globoapp_monitor.settle"](given.get("monitor") if isinstance(given, dict) else None)
 
@@ -48,14 +65,14 @@ def _state_path():
 
 def _target(memory):
     """What stands here and how to ask it; read again when the ledger has changed. None when nothing stands."""
-    path = __utils__["globoapp_ledger.path"](_root())
+    path = __utils__["globoapp_ledger.path"](root())
     try:
         info = os.stat(path)
     except FileNotFoundError:
         return None
     key = (path, info.st_ino, info.st_mtime_ns, info.st_size)
     if memory.get("ledger") != key:
-        standing = __utils__["globoapp_ledger.standing"](__utils__["globoapp_ledger.read"](_root()))
+        standing = __utils__["globoapp_ledger.standing"](__utils__["globoapp_ledger.read"](root()))
         memory["target"] = _describe(standing) if standing else None
         memory["ledger"] = key
     return memory["target"]
@@ -63,7 +80,7 @@ def _target(memory):
 
 def _describe(standing):
     release = __utils__["globoapp_settings.release"](standing["version"])
-    known = __salt__["globoapp_release.record"]({"root": _root()}, release)
+    known = __salt__["globoapp_release.record"]({"root": root()}, release)
     return {
         "release": release,
         "version": standing["version"],
@@ -95,7 +112,10 @@ def _api(settings, memory):
             # A client at the door: where only the unit is stopped, systemd starts it for this one.
             socket.create_connection(target["where"][1:], settings["timeout"]).close()
         except OSError as error:
-            return {**sample, "message": f"no worker of {target['release']} runs, and {at} takes no connection: {error}"}
+            return {
+                **sample,
+                "message": f"no worker of {target['release']} runs, and {at} takes no connection: {error}",
+            }
         return {**sample, "message": f"no worker of {target['release']} runs"}
     if target["health"] is None:
         return {**sample, "message": f"{target['release']} is not on this host"}
@@ -105,7 +125,9 @@ def _api(settings, memory):
     latency = round(answer["seconds"] * 1000, 1)
     slow = latency >= settings["latency_ms"]
     return {
-        **sample, "bad": slow, "value": latency,
+        **sample,
+        "bad": slow,
+        "value": latency,
         "message": f"it answers in {latency} ms" + (f", alert from {settings['latency_ms']} ms" if slow else ""),
     }
 
@@ -121,7 +143,7 @@ def file_systems():
         salt 'web*' globoapp_monitor.file_systems
     """
     found, seen = {}, set()
-    for path in (_root(), os.path.join(_root(), "virtualenvs"), "/var/log", "/var/log/journal"):
+    for path in (root(), os.path.join(root(), "virtualenvs"), "/var/log", "/var/log/journal"):
         if os.path.isdir(path) and os.stat(path).st_dev not in seen:
             seen.add(os.stat(path).st_dev)
             found[path] = psutil.disk_usage(path).percent
@@ -186,21 +208,21 @@ def look():
         for track in memory["tracks"].values():
             track["run"] = 0
         return []
-    settings, events = _settings(), []
+    found, events = settings(), []
     due = memory.setdefault("due", {})
     for probe in PROBES:
         began = time.monotonic()
-        if settings[probe] is False or began < due.get(probe, 0):
+        if found[probe] is False or began < due.get(probe, 0):
             continue
-        sample = _sample(probe, settings[probe], memory)
+        sample = _sample(probe, found[probe], memory)
         ended = time.monotonic()
         # Half a turn of grace: a look must not slip to the next turn because this one came early.
-        due[probe] = max(began + settings[probe]["every"] - 0.5, ended + PAUSE * (ended - began))
+        due[probe] = max(began + found[probe]["every"] - 0.5, ended + PAUSE * (ended - began))
         if sample is not None:
-            events += _judge(memory["tracks"].setdefault(probe, {}), probe, sample, settings)
-    for probe in [one for one in memory["tracks"] if settings.get(one) is False and memory["tracks"][one]["open"]]:
+            events += _judge(memory["tracks"].setdefault(probe, {}), probe, sample, found)
+    for probe in [one for one in memory["tracks"] if found.get(one) is False and memory["tracks"][one]["open"]]:
         sample = {"bad": False, "value": None, "threshold": None, "message": "the probe was switched off"}
-        events += _judge(memory["tracks"][probe], probe, sample, {**settings, probe: {"samples": 1}})
+        events += _judge(memory["tracks"][probe], probe, sample, {**found, probe: {"samples": 1}})
     if events:
         _remember(memory["tracks"])
     return events
@@ -215,12 +237,18 @@ def _judge(track, probe, sample, settings):
         track["since"] = now
     seen = {key: sample[key] for key in ("value", "threshold", "message")}
     track.update(seen)
-    return [{"tag": f"{probe}/{state}", "probe": probe, "state": state, "since": track.get("since"), "time": now, **seen}]
+    return [
+        {"tag": f"{probe}/{state}", "probe": probe, "state": state, "since": track.get("since"), "time": now, **seen}
+    ]
 
 
 def _remember(tracks):
     """Keep what is open for the next life of the minion, and for the reports."""
-    kept = {probe: {key: value for key, value in one.items() if key != "run"} for probe, one in tracks.items() if one["open"]}
+    kept = {
+        probe: {key: value for key, value in one.items() if key != "run"}
+        for probe, one in tracks.items()
+        if one["open"]
+    }
     try:
         __utils__["globoapp_files.write_json"](_state_path(), kept)
     except OSError as error:  # a full disk must not keep the alert about it from going out
@@ -254,7 +282,7 @@ def unacknowledged():
 
         salt 'web*' globoapp_monitor.unacknowledged
     """
-    entries = __utils__["globoapp_ledger.read"](_root())
+    entries = __utils__["globoapp_ledger.read"](root())
     known = (__utils__["globoapp_files.read_json"](_own("acknowledged.json")) or {}).get("through")
     places = [place for place, entry in enumerate(entries) if entry.get("id") == known]
     return entries[places[-1] + 1 :] if places else entries
@@ -318,103 +346,3 @@ def report(health):
     }
     __salt__["event.send"](f"globoapp/report/{__opts__['id']}", sent)
     return sent
-
-
-def heal():
-    """
-    Put back the version that is recorded as standing here, on the port that is recorded, by the states
-    of a deploy. Not while a deploy or another state run is under way. Event ``globoapp/heal/<id>``.
-
-    Returns ``{"result": "healed", "failed" or "refused", "comment"}``; the return code is 1 unless healed.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'web*' globoapp_monitor.heal
-    """
-    result, comment = _heal()
-    answer = {"result": result, "comment": comment, "time": __utils__["globoapp_ledger.now"]()}
-    if result != "healed":
-        __context__["retcode"] = 1
-    __salt__["event.send"](f"globoapp/heal/{__opts__['id']}", answer)
-    return answer
-
-
-def _heal():
-    who = __utils__["globoapp_lock.busy"](_own("lock"))
-    if who is not None:
-        return "refused", f"{who.get('what', 'a deploy')} is under way, job id {who.get('jid')}"
-    standing = __salt__["globoapp_deploy.standing"]({"root": _root()})
-    if standing is None:
-        return "refused", "nothing is deployed on this host"
-    aid = _first_aid(standing)
-    # Named although recorded: a pin in pillar that was never deployed must not be what healing brings.
-    pillar = {"version": standing["version"], "port": standing["port"]}
-    states = __salt__["state.apply"]("globoapp", pillar=pillar)
-    if not isinstance(states, dict):
-        return ("refused" if __salt__["state.running"]() else "failed"), "; ".join(map(str, states))
-    failed = [one["comment"] for one in states.values() if one["result"] is False]
-    if failed:
-        return "failed", "\n".join(failed)[:4000]
-    done = aid + [one.get("__id__", tag) for tag, one in states.items() if one.get("changes")]
-    return "healed", f"{standing['version']} was put back: {', '.join(done) or 'nothing had to be changed'}"
-
-
-def _first_aid(standing):
-    """
-    Put back files of the release from the host's own copy, and start what has to be started: it serves
-    again seconds before the states get to it. Returns what was done, phrases; what this cannot do the
-    states do, or say why not.
-    """
-    found = {**__salt__["globoapp.settings"](), **{key: standing[key] for key in ("version", "port", "bind", "address")}}
-    found.update(release=__utils__["globoapp_settings.release"](standing["version"]), lock_wait=0)
-    template = f"/etc/systemd/system/{__salt__['globoapp_systemd.instance'](found['name'], '')}"
-    known = __salt__["globoapp_release.record"](found, found["release"])
-    if known is None:
-        return []
-    try:
-        __salt__["globoapp_deploy.lock"](found, f"first aid for {standing['version']}")
-        try:
-            done = []
-            if not os.path.exists(template):
-                source, context = "salt://globoapp/files/release.service.jinja", {"app": found, "candidate": False}
-                __salt__["cp.get_template"](source, template, template="jinja", context=context)
-                done = [f"{template} was missing"]
-            if __salt__["globoapp_release.differences"](found, found["release"]):
-                made = __salt__["globoapp_preflight.artifact"](found)
-                done += __salt__["globoapp_release.unpack"](found, made, known["virtualenv"])
-            return done + list(__salt__["globoapp_switch.switch"](found).values())
-        finally:
-            __salt__["globoapp_deploy.unlock"](found)
-    except CommandExecutionError as error:
-        log.warning("first aid did not help: %s", error)
-        return []
-
-
-def tidy():
-    """
-    Make room: old releases beyond pillar's ``keep`` (:func:`globoapp.prune`), and logs older than
-    ``globoapp:monitor:disk:logs_days``: those kept of failed releases, and the journal's. Nothing else.
-
-    Returns ``{"releases": what globoapp.prune returned, "logs": [paths]}``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'web*' globoapp_monitor.tidy
-    """
-    days = (_settings()["disk"] or __utils__["globoapp_monitor.settle"]({})["disk"])["logs_days"]
-    gone, directory = [], _own("failed")
-    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
-        path = os.path.join(directory, name)
-        if name.endswith(".log") and os.stat(path).st_mtime < time.time() - days * 86400:
-            os.unlink(path)
-            gone.append(path)
-    __salt__["globoapp_systemd.vacuum"](days)
-    try:
-        releases = __salt__["globoapp.prune"]()
-    except CommandExecutionError as error:
-        releases = {"problem": str(error)}
-    return {"releases": releases, "logs": gone}

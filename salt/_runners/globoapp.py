@@ -6,6 +6,7 @@ For people: ``inventory``, ``alerts``, ``history``, ``metrics``. The reactors ca
 
 import logging
 import os
+import re
 import time
 
 import salt.utils.minions
@@ -117,8 +118,7 @@ def forget(host):
 def _time(name, value):
     """A time from the command line as the records write it: ``2026-11-23`` or ``2026-11-23T16:00``."""
     text = str(value).replace(" ", "T").rstrip("Z")
-    shape = "0000-00-00T00:00:00.000"
-    if not 10 <= len(text) <= len(shape) or any(a.isdigit() != b.isdigit() or (not b.isdigit() and a != b) for a, b in zip(text, shape)):
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,3})?)?)?)?", text):
         raise CommandExecutionError(f"{name} is {value!r}: a day or a time in UTC, like 2026-11-23 or 2026-11-23T16:00")
     return text
 
@@ -160,7 +160,11 @@ def alerts(until=None, host=None, **kwargs):
     if wanted:
         past = [*_store("records", "past", lambda key: key <= high).values(), *answer["open"]]
         answer["history"] = sorted(
-            (one for one in past if host in (None, one["host"]) and one["since"] <= high and (one["until"] or "~") >= low),
+            (
+                one
+                for one in past
+                if host in (None, one["host"]) and one["since"] <= high and (one["until"] or "~") >= low
+            ),
             key=lambda one: one["since"],
         )
     return answer

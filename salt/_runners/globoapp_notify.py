@@ -44,10 +44,15 @@ def _send(webhook, entry):
     body = __utils__["globoapp_notice.fill"](webhook.get("template") or {"text": "{summary}"}, values)
     timeout = webhook.get("timeout", 5)
     # One delivery has one key, so that an endpoint that cares can tell a repetition from another alert.
-    headers = {**(webhook.get("headers") or {}), "Idempotency-Key": f"{values['id']}-{values['state']}-{values['time']}"}
+    headers = {
+        **(webhook.get("headers") or {}),
+        "Idempotency-Key": f"{values['id']}-{values['state']}-{values['time']}",
+    }
     try:
         # stream: the status is all that counts, and an endless body is not read.
-        with requests.post(webhook["url"], json=body, headers=headers, timeout=timeout, stream=True, allow_redirects=False) as answer:
+        with requests.post(
+            webhook["url"], json=body, headers=headers, timeout=timeout, stream=True, allow_redirects=False
+        ) as answer:
             return None if 200 <= answer.status_code < 300 else f"status {answer.status_code}"
     except requests.exceptions.RequestException as error:
         return type(error).__name__  # its text holds the address, which is a secret
@@ -98,7 +103,10 @@ def _deliver(key, entry, endpoints):
     state["not_before"] = time.monotonic() + pause
     log.error(
         "the webhook at %s failed (%s), %d times in a row; it is tried again in %d s, and nothing is lost meanwhile",
-        urlsplit(webhook["url"]).hostname, problem, state["failures"], pause,
+        urlsplit(webhook["url"]).hostname,
+        problem,
+        state["failures"],
+        pause,
     )
     return "waiting"
 

@@ -70,7 +70,14 @@ def _edge(minion, probe, state, data):
             _store("put", "cleared", key, {"until": now})
             _store("drop", "open", key)
         elif known is None:
-            known = {"id": uuid.uuid4().hex, "host": minion, "probe": probe, "since": data.get("since") or now, "until": None, "reminders": 0}
+            known = {
+                "id": uuid.uuid4().hex,
+                "host": minion,
+                "probe": probe,
+                "since": data.get("since") or now,
+                "until": None,
+                "reminders": 0,
+            }
             state = "bad"
         elif state == "reminder":
             known["reminders"] += 1
@@ -80,7 +87,9 @@ def _edge(minion, probe, state, data):
         if state != "clear":
             _store("put", "open", key, known)
         _store("put", "queue", f"{time.time_ns():020d}-{known['id']}", {"alert": known, "state": state, "time": now})
-    log.log(logging.INFO if state == "clear" else logging.WARNING, "%s %s %s: %s", minion, probe, state, known["message"])
+    log.log(
+        logging.INFO if state == "clear" else logging.WARNING, "%s %s %s: %s", minion, probe, state, known["message"]
+    )
     if probe == "api" and state == "clear":
         _forget_healing(minion)
     return known
@@ -124,10 +133,15 @@ def heal(minion, again=False):
         known["gave_up"] = known["gave_up"] or answer == "over"
         _store("put", "healing", minion, known)
     if answer == "now":
-        _tell(minion, "globoapp_monitor.heal")
+        _tell(minion, "globoapp_heal.heal")
     if answer == "over":
         last = known["last"] or "the server said nothing"
-        _edge(minion, "healing", "bad", {"message": f"given up after 3 attempts in 10 minutes, a person is needed; the last one: {last}"})
+        _edge(
+            minion,
+            "healing",
+            "bad",
+            {"message": f"given up after 3 attempts in 10 minutes, a person is needed; the last one: {last}"},
+        )
     return answer
 
 
@@ -203,7 +217,12 @@ def report(minion, data):
     health = data["health"]
     if health["healthy"] and "health" in opened:
         _edge(minion, "health", "clear", {"message": "the health check found nothing wrong"})
-    elif not health["healthy"] and health.get("version") and not data["deploying"] and not {"api", "health"} & {*opened, *data["open"]}:
+    elif (
+        not health["healthy"]
+        and health.get("version")
+        and not data["deploying"]
+        and not {"api", "health"} & {*opened, *data["open"]}
+    ):
         _edge(minion, "health", "bad", {"message": "; ".join(health.get("problems", []))})
 
 

@@ -174,7 +174,9 @@ def over(percent, settings, what):
     """
     bad = True if percent >= settings["percent"] else (False if percent < settings["clear"] else None)
     return {
-        "bad": bad, "value": percent, "threshold": settings["percent"],
+        "bad": bad,
+        "value": percent,
+        "threshold": settings["percent"],
         "message": f"{what} at {percent} % (alert from {settings['percent']} %, clear below {settings['clear']} %)",
     }
 
@@ -185,8 +187,10 @@ def under(percent, settings, what):
     """
     bad = True if percent <= settings["available"] else (False if percent > settings["clear"] else None)
     return {
-        "bad": bad, "value": percent, "threshold": settings["available"],
-        "message": f"{what} at {percent} % (alert from {settings['available']} % down, clear above {settings['clear']} %)",
+        "bad": bad,
+        "value": percent,
+        "threshold": settings["available"],
+        "message": f"{what} at {percent} % (alert at {settings['available']} %, clear above {settings['clear']} %)",
     }
 
 

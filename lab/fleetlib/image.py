@@ -157,7 +157,7 @@ def sweep():
     What a machine's disk lies on stays, however old it is.
     """
     used = {key for path in naming.STATE.glob("*/*/lower") for key in path.read_text().split()}
-    for path in naming.CACHE.glob("*-*-*"):
+    for path in filter(pathlib.Path.is_dir, naming.CACHE.glob("*-*-*")):
         if path.name.startswith("tmp-"):
             with contextlib.suppress(BlockingIOError), only_one(path.name.split("-", 1)[1].rpartition("-")[0], False):
                 shutil.rmtree(path, ignore_errors=True)  # it may be finished and gone by now

@@ -175,8 +175,11 @@ def test_the_cache_loses_what_nobody_needs(tmp_path, monkeypatch):
             os.utime(naming.CACHE / name, (age, age))
     (naming.STATE / "g000000/web1").mkdir(parents=True)
     (naming.STATE / "g000000/web1/lower").write_text("base-bookworm-used\n")
+    (naming.CACHE / "some-other-file").touch()
+    os.utime(naming.CACHE / "some-other-file", (1, 1))
     image.sweep()
-    assert {path.name for path in naming.CACHE.iterdir()} == {"base-bookworm-used", "base-bookworm-new"}
+    left = {path.name for path in naming.CACHE.iterdir()}
+    assert left == {"base-bookworm-used", "base-bookworm-new", "some-other-file"}
 
 
 def test_the_cache_keeps_what_is_being_made(tmp_path, monkeypatch):

@@ -288,6 +288,31 @@ def history(limit=20):
     return entries[: int(limit)] if int(limit) else entries
 
 
+def prune(keep=None, test=False):
+    """
+    Remove old releases and the virtualenvs that nothing uses. What is live, what a rollback would go
+    to and what a process runs out of always stays.
+
+    keep
+        How many releases stay (pillar ``keep``); "all" removes nothing.
+    test
+        Only say what would go.
+
+    Returns ``{"releases": ["PACK1_0"], "virtualenvs": [names]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp.prune keep=3 test=True
+    """
+    found, standing = _live()
+    if standing is None:
+        raise CommandExecutionError("nothing is deployed on this host: there is nothing to choose from")
+    keep = __salt__["globoapp_prune.checked"](found["keep"] if keep is None else keep)
+    return __salt__["globoapp_prune.plan" if test or __opts__["test"] else "globoapp_prune.prune"](found, keep)
+
+
 def rollback(version=None):
     """
     Go back to the last good release, or to ``version``, by the same way as any deploy.

@@ -93,7 +93,8 @@ def problems(settings):
     if free < needed:
         found.append(
             f"no room on the disk of {settings['root']}: {free // MIB} MiB free, {needed // MIB} MiB wanted "
-            f"(of these {settings['reserve']} MiB to stay free, pillar reserve); remove old releases or set keep"
+            f"(of these {settings['reserve']} MiB to stay free, pillar reserve); make room: "
+            f"salt '{__opts__['id']}' globoapp.prune keep=2"
         )
     return found
 

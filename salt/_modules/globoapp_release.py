@@ -146,10 +146,14 @@ def unpack(settings, artifact, virtualenv):
     kept = artifact["path"]
     if kept != __salt__["globoapp_artifact.stored"](settings):
         kept = __salt__["globoapp_artifact.store"](settings, artifact)
-    _extract(kept, incoming)
-    os.symlink(virtualenv, os.path.join(incoming, ".venv"))
-    contents = __utils__["globoapp_files.contents"](incoming)
-    __utils__["globoapp_files.sync_tree"](incoming)
+    try:
+        _extract(kept, incoming)
+        os.symlink(virtualenv, os.path.join(incoming, ".venv"))
+        contents = __utils__["globoapp_files.contents"](incoming)
+        __utils__["globoapp_files.sync_tree"](incoming)
+    except OSError:  # the disk is full: what was unpacked would keep it so
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
     before = record(settings, release) or {}
     made = {
         "version": settings["version"],

@@ -83,9 +83,12 @@ def _failed(settings, why, candidate=False):
     words = __salt__["globoapp_serving.log"](settings, release, candidate, 200)
     now = __utils__["globoapp_ledger.now"]()
     evidence = os.path.join(settings["root"], ".globoapp", "failed", f"{release}-{now}.log")
-    os.makedirs(os.path.dirname(evidence), 0o750, exist_ok=True)
-    __utils__["globoapp_files.write"](evidence, "\n".join([why, *words]) + "\n", 0o640)
-    __salt__["globoapp_release.annotate"](settings, release, failed={"time": now, "why": why, "log": evidence})
+    try:
+        os.makedirs(os.path.dirname(evidence), 0o750, exist_ok=True)
+        __utils__["globoapp_files.write"](evidence, "\n".join([why, *words]) + "\n", 0o640)
+        __salt__["globoapp_release.annotate"](settings, release, failed={"time": now, "why": why, "log": evidence})
+    except OSError as error:  # a full disk must not hide why the release failed
+        why += f"\n(its log could not be kept: {error})"
     tail = "\n".join(f"    | {line}" for line in words[-15:]) or "    | (it wrote nothing)"
     return CommandExecutionError(f"{why}\nIts last lines (all of them in {evidence}):\n{tail}")
 

@@ -6,8 +6,11 @@ the sls files were rendered with.
 """
 
 import functools
+import logging
 
 from salt.exceptions import CommandExecutionError
+
+log = logging.getLogger(__name__)
 
 
 def __virtual__():
@@ -26,7 +29,7 @@ def _answer(name, comment, changes=None, result=True, warnings=None):
 
 
 def _fails(function):
-    """A state whose CommandExecutionError is its red comment."""
+    """A state whose CommandExecutionError is its red comment; so is a disk that is full, or another OSError."""
 
     @functools.wraps(function)
     def state(name, **kwargs):
@@ -34,6 +37,9 @@ def _fails(function):
             return function(name, **kwargs)
         except CommandExecutionError as error:
             return _answer(name, str(error), result=False)
+        except OSError as error:
+            log.exception("%s failed", name)
+            return _answer(name, f"{error.filename or name}: {error.strerror or error}", result=False)
 
     return state
 
@@ -199,6 +205,24 @@ def recorded(name, **kwargs):
             f"{probe['longest_gap_ms']} ms."
         )
     return _answer(name, comment, {"line": entry["id"]})
+
+
+@_fails
+def pruned(name, **kwargs):
+    """
+    Of old releases and virtualenvs there are no more than pillar ``keep`` says.
+
+    name
+        The root.
+    """
+    settings = _settings()
+    if settings["keep"] == "all":
+        return _answer(name, "All releases are kept.")
+    does = "plan" if __opts__["test"] else "prune"
+    going = [one for kind in __salt__[f"globoapp_prune.{does}"](settings).values() for one in kind]
+    if not going:
+        return _answer(name, f"There are no more than {settings['keep']} releases to keep.")
+    return _answer(name, f"Beyond keep: {settings['keep']}, and unused.", {"removed": _lines(going)})
 
 
 def _steps():

@@ -16,6 +16,13 @@ include:
       - globoapp: {{ app.name }} {{ app.version }} is healthy
       - globoapp: {{ app.name }} {{ app.version }} is recorded
 
+old releases of {{ app.name }} are pruned:
+  globoapp.pruned:
+    - name: {{ app.root }}
+    - require:
+      - globoapp: {{ app.name }} {{ app.version }} is healthy
+      - globoapp: {{ app.name }} {{ app.version }} is recorded
+
 grain {{ app.name }} says {{ app.version }}:
   grains.present:
     - name: {{ app.name }}

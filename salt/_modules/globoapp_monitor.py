@@ -104,7 +104,7 @@ def _api(settings, memory):
     """The service, asked over its own address. Where no worker is there is no answer to wait for."""
     target = _target(memory)
     if target is None:
-        return None
+        return {"bad": False, "value": None, "threshold": None, "message": "nothing is deployed here"}
     at = f"{target['where'][1]}:{target['where'][2]}"
     sample = {"bad": True, "value": None, "threshold": settings["latency_ms"]}
     if not _alive(target["runtime"]):

@@ -1,0 +1,181 @@
+"""Each way to break a server, on real machines: seen, told, healed; what is printed is how long that took."""
+
+import json
+import time
+from datetime import datetime
+
+import pytest
+from machines import until
+from support import ROOT, Web
+
+UNIT, SOCKET = "globoapp@PACK1_0.service", "globoapp-0.0.0.0:8000.socket"
+BREAKS = {
+    "gunicorn killed": f"systemctl kill --signal=KILL {UNIT}",
+    "unit stopped": f"systemctl stop {UNIT}",
+    "unit masked": f"systemctl mask {UNIT}; systemctl kill --signal=KILL {UNIT}; systemctl stop {UNIT}",
+    "unit file deleted": f"rm /etc/systemd/system/globoapp@.service; systemctl stop {UNIT}; systemctl daemon-reload",
+    "socket gone": f"systemctl stop {SOCKET} {UNIT}; rm /etc/systemd/system/{SOCKET}; systemctl daemon-reload",
+    "api.py removed": f"rm {ROOT}/PACK1_0/api.py; systemctl kill --signal=KILL {UNIT}",
+}
+EXTRA = "/etc/salt/test-pillar.yaml"
+
+
+class Master:
+    """The master of the fleet."""
+
+    def __init__(self, fleet):
+        self.fleet = fleet
+
+    def run(self, *words):
+        """Runs a runner and returns its data."""
+        done = self.fleet.run("salt-run", "--out=json", "--log-level=quiet", *words)
+        return json.loads(done.stdout)
+
+    def sh(self, script):
+        return self.fleet.exec("master", "sh", "-c", script, check=True).stdout.strip()
+
+    def open(self, host):
+        """Returns the open alerts of a host: {probe: alert}."""
+        return {one["probe"]: one for one in self.run("globoapp.alerts", f"host={host}")["open"]}
+
+    def past(self, host, since):
+        """Returns the alerts of a host that were open at or after a time (seconds), oldest first."""
+        found = self.run("globoapp.alerts", f"host={host}", "from=2026-01-01")["history"]
+        return [one for one in found if seconds(one["since"]) >= since]
+
+
+def seconds(text):
+    """Returns a time of a record as seconds since the epoch."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+@pytest.fixture(scope="module")
+def master(fleet):
+    """The Master, with a pillar file that tests may fill."""
+    made = Master(fleet)
+    conf = f"ext_pillar: [cmd_yaml: cat {EXTRA}]"
+    made.sh(
+        f"echo '{{}}' > {EXTRA}; echo '{conf}' > /etc/salt/master.d/test-pillar.conf; systemctl restart salt-master"
+    )
+    yield made
+    made.sh(f"rm -f {EXTRA} /etc/salt/master.d/test-pillar.conf; systemctl restart salt-master")
+
+
+@pytest.fixture(scope="module")
+def web(fleet, master):
+    """web1 with 1.0 and nothing open."""
+    made = Web(fleet, "web1")
+    until(lambda: fleet.salt("web1", "test.ping").returncode == 0, 120)
+    made.wipe()
+    made.deploy("1.0")
+    made.call("saltutil.refresh_pillar", "wait=True")
+    until(lambda: master.run("globoapp.inventory").get("web1", {}).get("version") == "1.0", 120)
+    return made
+
+
+@pytest.fixture
+def pillar(master, web):
+    """Gives all servers more pillar, until the test ends."""
+
+    def give(data):
+        master.sh(f"cat > {EXTRA} <<'EOF'\n{json.dumps(data)}\nEOF")
+        web.call("saltutil.refresh_pillar", "wait=True")
+
+    yield give
+    give({})
+
+
+@pytest.mark.parametrize("fault", BREAKS)
+def test_serves_again_without_a_person(web, master, fault, capsys):
+    until(lambda: "api" not in master.open("web1"))
+    master.run("globoapp.heal", "web1", "again=True")
+    broken = float(web.sh(f"{{ {BREAKS[fault]}; }} >/dev/null 2>&1; date +%s.%N").splitlines()[-1])
+    until(web.answers, 120)
+    healed = time.time() - broken
+    until(lambda: web.call("globoapp.status")["differences"] == [], 120)
+    alerts = [seconds(one["since"]) - broken for one in master.past("web1", broken) if one["probe"] == "api"]
+    told = f"{alerts[0]:.1f} s to the alert" if alerts else "no alert: systemd was quicker"
+    with capsys.disabled():
+        print(f"\n{fault}: {told}, {healed:.1f} s to the first answer")
+    until(lambda: "api" not in master.open("web1"))
+    web.assert_serves("1.0")
+
+
+def test_a_deploy_is_no_alert(web, master):
+    began = float(web.sh("date +%s.%N"))
+    web.deploy("1.1")
+    web.deploy("1.0")
+    assert [one["probe"] for one in master.past("web1", began) if one["probe"] in ("api", "health")] == []
+
+
+def test_thresholds_in_pillar_and_back(web, master, pillar):
+    pillar({"globoapp": {"monitor": {"memory": {"available": 98, "clear": 99, "samples": 1}}}})
+    alert = until(lambda: master.open("web1").get("memory"))
+    assert alert["threshold"] == 98 and alert["value"] <= 98
+    pillar({})
+    until(lambda: "memory" not in master.open("web1"))
+
+
+def test_bad_thresholds_are_refused_before_anything_is_touched(web):
+    before = web.ledger()
+    outcome = web.apply("1.1", monitor={"disk": {"percent": 140}, "dsik": {}, "cpu": {"percent": "lots"}})
+    assert outcome.code != 0
+    assert "globoapp:monitor:disk:percent is 140: a number from 1 to 100 (percent)" in outcome.text
+    assert "globoapp:monitor:dsik is no probe and no setting: did you mean disk?" in outcome.text
+    assert "globoapp:monitor:cpu:percent is 'lots'" in outcome.text
+    assert web.ledger() == before
+    web.assert_serves("1.0")
+
+
+def test_the_schedule_is_visible_and_reports(web, master):
+    jobs = web.call("schedule.list", "return_yaml=False")
+    assert jobs["globoapp-health"]["function"] == "globoapp.health" and jobs["globoapp-health"]["seconds"] == 60
+    assert jobs["globoapp-highstate"]["minutes"] == 30 and jobs["globoapp-highstate"]["splay"]
+    server = until(lambda: (one := master.run("globoapp.inventory")["web1"])["healthy"] and one, 120)
+    assert server["version"] == "1.0" and server["port"] == 8000 and not server["silent"]
+    assert server["latency_ms"] > 0 and server["disk"]
+
+
+def test_a_full_disk_loses_old_releases_and_nothing_else(fleet, web, master, pillar, request):
+    other = Web(fleet, "web2")
+    other.wipe()
+    request.addfinalizer(other.wipe)
+    other.sh(f"mkdir -p {ROOT} && mount -t tmpfs -o size=300M,mode=0755 tmpfs {ROOT}")
+    for version in ("1.0", "1.1", "2.0"):
+        other.deploy(version, reserve=1)
+    other.sh(f"mkdir {ROOT}/PACK0_9; echo mine > {ROOT}/notes; echo x > {ROOT}/.globoapp/keepme")
+    pillar({"globoapp": {"keep": 2, "monitor": {"disk": {"samples": 1, "every": 1}}}})
+    other.call("saltutil.refresh_pillar", "wait=True")
+    assert sorted(other.call("globoapp.releases")) == ["PACK1_0", "PACK1_1", "PACK2_0"]
+    other.sh(f"head -c $(($(stat -f -c '%a * %S' {ROOT}) - 20000000)) /dev/zero > {ROOT}/ballast")
+    until(lambda: "disk" in master.open("web2"))
+    until(lambda: sorted(other.call("globoapp.releases")) == ["PACK1_1", "PACK2_0"])
+    assert other.sh(f"cat {ROOT}/notes {ROOT}/.globoapp/keepme; ls -d {ROOT}/PACK0_9 {ROOT}/ballast").split() == [
+        "mine", "x", f"{ROOT}/PACK0_9", f"{ROOT}/ballast",
+    ]  # fmt: skip
+    other.sh(f"rm {ROOT}/ballast")
+    until(lambda: "disk" not in master.open("web2"))
+
+
+def test_deploys_made_while_the_master_was_down_are_counted_once(fleet, web, master):
+    pillar = json.dumps({"version": "1.1", "globoapp": {"prove": 10, "soak": 0}})
+    before = [one["id"] for one in web.ledger()]
+    try:
+        web.sh(f"rm -f {ROOT}/.globoapp/candidate-seen")
+        fleet.salt("--async", "web1", "state.apply", "globoapp", f"pillar={pillar}")
+        until(lambda: web.sh("systemctl is-active 'globoapp-candidate@PACK1_1' || true") == "active")
+        master.sh("systemctl stop salt-master")
+        new = until(lambda: [one["id"] for one in web.ledger()][len(before) :], 120)
+    finally:
+        master.sh("systemctl start salt-master")
+    known = until(lambda: [one["id"] for one in master.run("globoapp.history", "host=web1", "limit=0")], 120)
+    known = until(
+        lambda: (
+            set(new) <= set(known := [one["id"] for one in master.run("globoapp.history", "host=web1", "limit=0")])
+            and known
+        ),
+        180,
+    )
+    assert sorted(known) == sorted(set(known))
+    until(lambda: web.call("globoapp_monitor.unacknowledged") == [], 120)
+    web.deploy("1.0")

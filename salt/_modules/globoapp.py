@@ -73,7 +73,7 @@ def preflight():
 
     .. code-block:: bash
 
-        salt 'web*' globoapp.preflight pillar='{"version": "1.1"}'
+        salt 'web*' globoapp.preflight
     """
     found = settings()
     problems = found["problems"]

@@ -117,7 +117,7 @@ def heal(minion, again=False):
     """
     fresh = {"attempts": [], "not_before": 0, "gave_up": False, "last": ""}
     with _store("exclusive"):
-        known = fresh if again else (_store("get", "healing", minion) or fresh)
+        known = fresh if again else healing(minion)
         if not _store("get", "open", f"{minion}:api"):
             if again:
                 _store("put", "healing", minion, known)
@@ -143,6 +143,20 @@ def heal(minion, again=False):
             {"message": f"given up after 3 attempts in 10 minutes, a person is needed; the last one: {last}"},
         )
     return answer
+
+
+def healing(minion):
+    """
+    What is known of the healing of a server: ``{"attempts": [seconds since the epoch], "gave_up": bool,
+    "not_before", "last": what the last attempt said}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp_watch.healing web1
+    """
+    return _store("get", "healing", minion) or {"attempts": [], "not_before": 0, "gave_up": False, "last": ""}
 
 
 def healed(minion, data):

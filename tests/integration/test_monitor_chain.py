@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import salt.loader
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,17 +152,12 @@ def minion(master, watched, tmp_path_factory):
         yield factory
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(master, minion):
-    """Runs a runner on the master and returns its data."""
-    cli = master.salt_run_cli(timeout=60)
-
-    def call(*args):
-        done = cli.run(*args)
-        assert done.returncode == 0, done
-        return json.loads(done.stdout)
-
-    return call
+    """Calls a runner with the master's configuration and records; in this process, as a reactor does."""
+    opts = master.config.copy()
+    runners = salt.loader.runner(opts, utils=salt.loader.utils(opts), context={})
+    return lambda name, *args, **kwargs: runners[name](*args, **kwargs)
 
 
 def state(run, probe):
@@ -184,7 +180,7 @@ def test_from_a_dead_api_to_the_webhook_and_back(run, watched):
     watched.well = True
     until(lambda: any("[clear] web1 api" in one["text"] for one in watched.told))
     assert run("globoapp.alerts")["open"] == []
-    history = run("globoapp.alerts", "from=2026-01-01")["history"]
+    history = run("globoapp.alerts", **{"from": "2026-01-01"})["history"]
     assert [(one["probe"], one["id"]) for one in history] == [("api", alert["id"])]
     alerts = [one["text"] for one in watched.told if "[ALERT] web1 api" in one["text"]]
     assert len(alerts) == 1, "people are told once"
@@ -193,8 +189,9 @@ def test_from_a_dead_api_to_the_webhook_and_back(run, watched):
 def test_the_server_was_told_to_heal_and_its_answer_came_back(run, watched):
     watched.well = False
     until(lambda: state(run, "api"))
-    # Refusals and failures are noted at the next attempt: a person's attempt is told as such.
-    assert run("globoapp.heal", "web1", "again=True") == "now"
+    assert run("globoapp.heal", "web1", again=True) == "now"
+    answered = until(lambda: (seen := run("globoapp_watch.healing", "web1"))["last"] and seen)
+    assert answered["last"] == "failed: a test"
     watched.well = True
     until(lambda: state(run, "api") is None)
 
@@ -212,18 +209,21 @@ def test_deploys_arrive_once_also_those_made_while_the_master_was_down(run, mast
     assert len(run("globoapp.history")) == 3
 
 
-def test_an_alert_that_cleared_while_the_master_was_down_is_closed(run, master, watched):
+def test_an_alert_that_cleared_while_the_master_was_down_is_closed(run, master, minion, watched):
+    seen = Path(minion.config["cachedir"]) / "globoapp_monitor.json"
     watched.well = False
     until(lambda: state(run, "api"))
     master.terminate()
     watched.well = True
-    time.sleep(4)  # the minion sees it with nobody to tell
+    until(lambda: json.loads(seen.read_text()) == {})  # the minion saw it, with nobody to tell
     master.start()
     until(lambda: state(run, "api") is None)
 
 
-def test_inventory(run, watched):
-    (server,) = run("globoapp.inventory").values()
+def test_inventory_as_a_person_gets_it(master, minion, watched):
+    done = master.salt_run_cli(timeout=120).run("globoapp.inventory")
+    assert done.returncode == 0, done
+    (server,) = done.data.values()
     assert (server["version"], server["healthy"], server["silent"]) == ("1.0", True, False)
     assert server["port"] == watched.api.server_address[1]
     assert 0 <= server["cpu"] <= 100 and 0 < server["memory"] < 100

@@ -6,9 +6,11 @@ GLOBOAPP_FLEET_KEEP=1 leaves it up (and takes one that is up), for the next run:
 import os
 import signal
 import subprocess
+import types
 
 import pytest
-from machines import CHECKOUT, Fleet
+from deploys import apply, listing
+from machines import CHECKOUT, Fleet, until
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +32,31 @@ def fleet():
             # Not by failing: a session that fails at its very end makes the log server of salt-factories hang.
             print(these.run("down", check=False).stderr)
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def first_deploy(fleet):
+    """The very first commands to fresh minions: a dry run on web2, with what is on it before and after, and the deploy.
+
+    Has `cached` (what custom modules each minion had), `before`, `after`, `dry`, `deploy`. Afterwards both serve 1.0.
+    """
+    for host in ("web1", "web2"):
+        if fleet.exec(host, "test", "-e", "/opt/globoHUB").returncode == 0:  # a fleet kept from an earlier session
+            fleet.exec(host, "systemctl", "stop", "salt-minion", check=True)
+            fleet.remove_app(host)
+            fleet.exec(host, "systemctl", "start", "salt-minion", check=True)
+            until(lambda host=host: fleet.ask(host, "test.ping") == {host: True})
+    seen = types.SimpleNamespace()
+    find = ["sh", "-c", "find /var/cache/salt/minion/extmods -name '*globoapp*' 2>/dev/null || true"]
+    seen.cached = {host: fleet.exec(host, *find, check=True).stdout for host in ("web1", "web2")}
+    seen.before = listing(fleet, "web2")
+    seen.dry = apply(fleet, "web2", "test=True", version="1.0")
+    seen.after = listing(fleet, "web2")
+    seen.deploy = apply(fleet, "web*", version="1.0")
+    return seen
+
+
+@pytest.fixture(scope="module")
+def serving_1_0(fleet, first_deploy):
+    """Both web servers serve 1.0 on port 8000, whatever an earlier test left."""
+    apply(fleet, "web*", version="1.0", port=8000).green()

@@ -183,8 +183,8 @@ def resolve(pillar, standing, interfaces):
         ``{"eth0": ["10.0.0.2"], ...}``.
 
     Returns ``(settings, problems, warnings)``: the settings with ``address`` (bind as an IP
-    address), ``release`` and ``invalid`` (the keys whose values no check may use) added, and two lists of
-    lines. With problems, the settings still have every key.
+    address), ``release`` and ``invalid`` (the keys whose values are wrong; the default stands in for them)
+    added, and two lists of lines.
     """
     problems, warnings = [], []
     given = pillar.get("globoapp")
@@ -222,7 +222,12 @@ def resolve(pillar, standing, interfaces):
     address, bind_problem = _bind(settings["bind"], interfaces)
     found = [*_checks(settings), ("bind", bind_problem), ("credentials", credentials_problem(given.get("credentials")))]
     problems += [problem for _, problem in found if problem]
-    settings["invalid"] = sorted({key for key, problem in found if problem})
+    invalid = sorted({key for key, problem in found if problem})
+    # What is wrong is told above and goes no further: into no path, no command, no rendered sls.
+    settings.update({key: DEFAULTS[key] for key in invalid if key in DEFAULTS})
+    if "name" in invalid or settings["user"] is None:
+        settings["user"] = settings["name"]
+    settings["invalid"] = invalid
     settings["address"] = address
     if "root" not in settings["invalid"]:  # where processes run is compared with it later: one way to write it
         settings["root"] = re.sub("/+", "/", settings["root"]).rstrip("/")

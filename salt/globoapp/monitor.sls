@@ -9,15 +9,16 @@ monitoring of {{ app.name }} is set down:
     - name: {{ app.root }}/.globoapp/monitoring.json
     - mode: '0644'
     - contents: {{ {
-        'monitor': pillar.get('globoapp', {}).get('monitor', {}),
+        'monitor': (pillar.get('globoapp') or {}).get('monitor', {}),
         'beacon': pillar.get('beacons', {}).get('globoapp', []),
         'schedule': pillar.get('schedule', {}),
       } | json | json }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is recorded
-
+{% if opts.file_client != 'local' %}{# without a master there is no minion to take it up #}
 monitoring of {{ app.name }} is taken up:
   module.run:
     - saltutil.refresh_pillar: []
     - onchanges:
       - file: monitoring of {{ app.name }} is set down
+{% endif %}

@@ -1,7 +1,7 @@
 {% from "globoapp/settings.jinja" import app with context %}
-{{ app.name }} {{ app.version }} can be deployed:
+{{ app.name }} {{ app.version or '(no version)' }} can be deployed:
   globoapp.ready:
-    - name: {{ app.name }} {{ app.version }} on {{ app.bind }}:{{ app.port }}
+    - name: {{ app.name }} {{ app.version or '(no version)' }} on {{ app.bind }}:{{ app.port }}
     - version: {{ app.version | json }}
     - port: {{ app.port | json }}
     - bind: {{ app.bind | json }}

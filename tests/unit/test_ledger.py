@@ -8,13 +8,12 @@ import tempfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from salttree import Tree
 
 
 @functools.cache
 def _tree():
     """A Tree outside a fixture: hypothesis calls a test many times."""
-    from conftest import Tree
-
     return Tree(pathlib.Path("/nowhere"))
 
 

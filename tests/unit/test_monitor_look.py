@@ -16,7 +16,7 @@ SALT = pathlib.Path(__file__).parents[2] / "salt"
 @functools.cache
 def _judge():
     """`judge` outside a fixture: hypothesis calls a test many times."""
-    from conftest import Tree
+    from salttree import Tree
 
     return Tree(pathlib.Path("/nowhere")).utils.globoapp_monitor.judge
 

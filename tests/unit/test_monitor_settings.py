@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 @functools.cache
 def _monitor():
     """The module outside a fixture: hypothesis calls a test many times."""
-    from conftest import Tree
+    from salttree import Tree
 
     return Tree(pathlib.Path("/nowhere")).utils.globoapp_monitor
 

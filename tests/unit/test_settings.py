@@ -8,60 +8,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pillars import WRONG
+from salttree import Tree
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 HERE = {"lo": ["127.0.0.1", "::1"], "eth1": ["10.0.0.5"], "wlan0": []}
-
-# What may be wrong with one setting: its value, and the line that a person reads.
-WRONG = [
-    ("version", 1.10, r'version is the number 1\.1: to YAML 1\.10 and 1\.1 are one number; .* version: "1\.1"'),
-    ("version", 2, r"version is the number 2: "),
-    ("version", True, r"version is the number True: "),
-    ("version", ["1.0"], r"version is \['1\.0'\]: write it as a quoted string"),
-    ("version", "", r"version is '': two to four numbers with dots"),
-    ("version", "1", r"version is '1': "),
-    ("version", "1.0-rc1", r"version is '1\.0-rc1': "),
-    ("version", "1.0\n", r"version is '1\.0\\n': "),
-    ("version", "../1.0", r"version is '\.\./1\.0': "),
-    ("version", "1.0/../../etc", r"version is '1\.0/\.\./\.\./etc': "),
-    ("version", "1.2.3.4.5", r"version is '1\.2\.3\.4\.5': "),
-    ("port", 0, r"port is 0: it must be from 1 to 65535"),
-    ("port", 65536, r"port is 65536: it must be from 1 to 65535"),
-    ("port", -1, r"port is -1: it must be"),
-    ("port", "8000", r"port is '8000': a whole number without quotes"),
-    ("port", 80.5, r"port is 80\.5: a whole number"),
-    ("port", True, r"port is True: a whole number"),
-    ("bind", "10.9.9.9", r"bind is '10\.9\.9\.9': no address of this host; this host has eth1 \(10\.0\.0\.5\), lo "),
-    ("bind", "eth7", r"bind is 'eth7': neither an IP address nor an interface; this host has eth1"),
-    ("bind", "wlan0", r"bind is 'wlan0': neither an IP address nor"),
-    ("bind", 7, r"bind is 7: neither"),
-    ("root", "opt/x", r"root is 'opt/x': an absolute path"),
-    ("root", "/opt/../etc", r"root is '/opt/\.\./etc': an absolute path of letters"),
-    ("root", "/opt/a b", r"root is '/opt/a b': an absolute path of letters"),
-    ("root", "/opt/", r"root is '/opt/': a path of its own"),
-    ("root", "/", r"root is '/': a path of its own"),
-    ("python", "python3", r"python is 'python3': an absolute path"),
-    ("ca", "ca.pem", r"ca is 'ca\.pem': an absolute path"),
-    ("source", "ftp://x/y.zip", r"source is 'ftp://x/y\.zip': a salt://, https:// or file:// address"),
-    ("source", "https://me:secret@host/x.zip", r"source holds credentials: "),
-    ("wheels", 3, r"wheels is 3: a salt://"),
-    ("keep", 0, r'keep is 0: the number of releases to keep, 1 or more, or "all"'),
-    ("keep", "none", r"keep is 'none': "),
-    ("environment", "A=1", r"environment is a str: it must be a mapping"),
-    ("environment", {"A B": "1"}, r"environment has 'A B': a variable's name"),
-    ("environment", {"A": "x\ny"}, r"environment:A must be one line of text"),
-    ("name", "Globo", r"name is 'Globo': lower-case letters"),
-    ("user", "no user", r"user is 'no user': lower-case letters"),
-    ("installer", "conda", r"installer is 'conda': auto, uv or pip"),
-    ("checksum", "abc", r"checksum is 'abc': a SHA-256, 64 hexadecimal digits"),
-    ("soak", "5s", r"soak is '5s': seconds, a number from 0 to 3600"),
-    ("prove", 301, r"prove is 301: seconds, a number from 0 to 300"),
-    ("timeout", 0, r"timeout is 0: seconds, a number from 0\.1 to 60"),
-    ("deadline", float("nan"), r"deadline is nan: seconds, "),
-    ("lock_wait", -1, r"lock_wait is -1: seconds"),
-    ("reserve", 1.5, r"reserve is 1\.5: MiB to leave free"),
-    ("credentials", {"user": "me"}, r"credentials must be either user and password, or token"),
-]
 
 
 @pytest.fixture
@@ -117,6 +68,16 @@ def test_all_problems_are_told_at_once(wrong):
     for key, _, line in wrong:
         assert any(re.match(line, one) for one in problems), (key, problems)
         assert key in found["invalid"]
+
+
+@given(st.sampled_from(WRONG))
+def test_what_is_wrong_goes_no_further(wrong):
+    key, value, _ = wrong
+    settings = _resolve()({"globoapp": {"version": "1.0", key: value}}, None, HERE)[0]
+    if key in settings:
+        assert settings[key] != value
+    if key == "version":
+        assert settings["release"] is None
 
 
 def test_a_missing_version_says_what_to_type(resolve):
@@ -210,8 +171,6 @@ KEYS += ["keep", "prove", "soak", "timeout", "deadline", "lock_wait", "reserve",
 @functools.cache
 def _resolve():
     """settings.resolve outside a fixture: hypothesis calls a test many times."""
-    from conftest import Tree
-
     return Tree(pathlib.Path("/nowhere")).utils.globoapp_settings.resolve
 
 

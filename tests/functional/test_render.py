@@ -1,0 +1,156 @@
+"""Every sls, rendered by the real Salt over a matrix of pillars; and what a bare minion does with the first of them."""
+
+import copy
+import os
+import pathlib
+import re
+
+import pytest
+import salt.loader
+from pillars import WRONG
+
+CHECKOUT = pathlib.Path(__file__).parents[2]
+SLS = sorted(f"globoapp.{path.stem}" for path in (CHECKOUT / "salt/globoapp").glob("*.sls") if path.stem != "init")
+
+VALID = {
+    "as it is": {},
+    "from the command line": {"version": "1.1", "port": 8080},
+    "an interface": {"globoapp": {"bind": "lo"}},
+    "IPv6": {"globoapp": {"bind": "::"}},
+    "another user": {"globoapp": {"user": "someone"}},
+    "pip": {"globoapp": {"installer": "pip", "keep": 3, "environment": {"A": "x: {{ y }} #'\""}}},
+    "monitoring": {"globoapp": {"monitor": {"disk": {"percent": 80, "clear": 70}}}, "schedule": {}, "beacons": {}},
+}
+# The tree's own pillar of a master, with a version.
+VALID["all together"] = {"version": "1.1", "port": 1, "globoapp": {"bind": "127.0.0.1", "checksum": None, "keep": 1}}
+
+
+def merged(pillar, more):
+    """pillar with `more` put over it; sections are merged."""
+    pillar = copy.deepcopy(pillar)
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(pillar.get(key), dict):
+            pillar[key].update(value)
+        else:
+            pillar[key] = value
+    return pillar
+
+
+def steps(low):
+    """[(ID, state.function)] of show_low_sls in the order of the run; fails the test on a rendering error."""
+    assert all(isinstance(one, dict) for one in low), low
+    low = sorted(low, key=lambda one: one["order"])
+    return [(one["__id__"], f"{one['state']}.{one['fun']}") for one in low]
+
+
+@pytest.mark.parametrize("sls", ["globoapp", "globoapp.health"])
+def test_a_minion_that_has_no_custom_module_renders_the_first_time(minion, pillar, tmp_path, sls):
+    """The modules come while the sls is rendered, and the very same run uses them."""
+    options = copy.deepcopy(minion.config)
+    options.update(cachedir=str(tmp_path / "cache"), extension_modules=str(tmp_path / "cache/extmods"))
+    options["grains"] = salt.loader.grains(options)
+    modules = salt.loader.minion_mods(options, utils=salt.loader.utils(options))
+    assert "globoapp.settings" not in modules
+    low = modules["state.show_low_sls"](sls, pillar=pillar)
+    assert steps(low)[0] == ("globoapp 1.0 can be deployed", "globoapp.ready")
+    assert (tmp_path / "cache/extmods/modules/globoapp.py").exists()
+
+
+def test_a_refresh_of_the_modules_does_not_lose_a_lock(loaders, tmp_path):
+    settings = {"root": str(tmp_path), "lock_wait": 0}
+    loaders.modules["globoapp_deploy.lock"](settings, "one")
+    try:
+        loaders.modules.clear()
+        loaders.modules["globoapp_deploy.lock"](settings, "one again")
+    finally:
+        loaders.modules["globoapp_deploy.unlock"](settings)
+
+
+@pytest.mark.parametrize("case", VALID)
+def test_the_way_of_a_deploy(loaders, pillar, case):
+    pillar = merged(pillar, VALID[case])
+    low = steps(loaders.modules.state.show_low_sls("globoapp", pillar=pillar))
+    functions = list(dict.fromkeys(function for _, function in low))
+    assert functions == [
+        "globoapp.ready",
+        "user.present",
+        "file.directory",
+        "globoapp.virtualenv",
+        "globoapp.release",
+        "file.managed",
+        "globoapp.proven",
+        "globoapp.serving",
+        "globoapp.healthy",
+        "globoapp.recorded",
+        "file.symlink",
+        "grains.present",
+    ]
+    version = pillar.get("version", "1.0")
+    name = pillar["globoapp"].get("name", "globoapp")
+    assert (f"{name} {version} serves", "globoapp.serving") in low
+
+
+@pytest.mark.parametrize("sls", SLS)
+def test_each_sls_by_itself(loaders, pillar, sls):
+    low = steps(loaders.modules.state.show_low_sls(sls, pillar=pillar))
+    assert low[0] == ("globoapp 1.0 can be deployed", "globoapp.ready")
+
+
+@pytest.mark.parametrize("key", dict.fromkeys(key for key, _, _ in WRONG))
+def test_with_bad_input_only_the_first_step_is_rendered(loaders, pillar, key):
+    pillar["globoapp"][key] = next(value for one, value, _ in WRONG if one == key)
+    low = loaders.modules.state.show_low_sls("globoapp", pillar=pillar)
+    assert [function for _, function in steps(low)] == ["globoapp.ready"]
+
+
+# What would be more than text to YAML and Jinja.
+TRICKS = [
+    ("version", "1.0: x\n  cmd.run:\n    - name: evil\n"),
+    ("version", "{{ 1.0 }}"),
+    ("name", "globo: x"),
+    ("name", ["globoapp"]),
+    ("user", "a: b"),
+    ("bind", "x: y\n"),
+    ("bind", "{% raise %}"),
+    ("port", {"a": "b"}),
+    ("root", "/opt/x: [y"),
+    ("root", None),
+    ("root", 7),
+    ("keep", "a: b"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), TRICKS, ids=[f"{key}={value!r}" for key, value in TRICKS])
+def test_no_sls_breaks_or_obeys_bad_input(loaders, pillar, key, value):
+    pillar["globoapp"][key] = value
+    low = steps(loaders.modules.state.show_low_sls("globoapp.monitor", pillar=pillar))  # it includes all the others
+    assert low[0][1] == "globoapp.ready"
+    assert "cmd.run" not in [function for _, function in low]
+
+
+def test_bad_input_is_told_and_nothing_is_touched(loaders, pillar, tmp_path):
+    pillar["globoapp"].update(version=1.10, port=0, prot=1)
+    for sls in ("globoapp", "globoapp.record", "globoapp.service"):
+        run = loaders.modules.state.sls(sls, pillar=pillar)
+        states = sorted(run.values(), key=lambda one: one["__run_num__"])
+        assert states[0]["result"] is False
+        lines = states[0]["comment"].splitlines()
+        assert lines[0] == "Nothing was touched. To be put right first:"
+        assert [re.match(r"  - (\S+) is", line)[1] for line in lines[1:]] == ["globoapp:prot", "version", "port"]
+        assert not any(one["changes"] for one in states)
+        assert os.listdir(tmp_path) == []
+
+
+def test_a_dry_run_renders_what_a_run_would(loaders, pillar, tmp_path):
+    run = loaders.modules.state.sls("globoapp", pillar=pillar, test=True)
+    states = list(run.values())
+    assert {one["result"] for one in states} == {True, None}, [one["comment"] for one in states if not one["result"]]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("minion_id", "top"), [("web7", {"base": ["globoapp"]}), ("db1", {})])
+def test_the_top_file_is_for_web_servers(minion, minion_id, top):
+    options = copy.deepcopy(minion.config)
+    options["id"] = minion_id
+    options["grains"] = {"id": minion_id}
+    assert salt.loader.minion_mods(options)["state.show_top"]() == top

@@ -3,10 +3,13 @@ Between the beginning and the end of a deploy: prove the release, switch to it, 
 it fails put back what stood before.
 """
 
+import logging
 import os
 import time
 
 from salt.exceptions import CommandExecutionError
+
+log = logging.getLogger(__name__)
 
 
 def __virtual__():
@@ -144,15 +147,34 @@ def switch(settings):
         if one != release:
             __salt__[systemd + "stop"](__salt__[systemd + "instance"](name, one))
     if others:
-        # Both addresses answer now. The release lets go of the old socket by starting again; the
-        # new one waits in systemd's hands meanwhile, and nobody is refused.
-        if __salt__[systemd + "hand_over"](name, [wanted]):
-            __salt__[systemd + "systemctl"]("daemon-reload")
-            __salt__[systemd + "systemctl"]("restart", unit)
-            __salt__["globoapp_serving.wait"](settings)
+        # Both addresses answer now. systemd lets go of the old one first: were this run cut here, the
+        # release would go on with both, and the next run would put it right.
         for one in others:
             __salt__[systemd + "remove_socket"](one)
+        if __salt__[systemd + "hand_over"](name, [wanted]):
+            __salt__[systemd + "systemctl"]("daemon-reload")
+        # The release lets go of the old one by starting again, when nobody waits there any more; on the
+        # new one clients wait in systemd's hands meanwhile.
+        _drain(unit)
+        __salt__[systemd + "systemctl"]("restart", unit)
+        __salt__["globoapp_serving.wait"](settings)
     return steps
+
+
+def _drain(unit):
+    """Let nobody new come to the sockets that only the instance holds any more, and see those off that came."""
+    main = __salt__["globoapp_systemd.main_pid"](unit)
+    for one in __utils__["globoapp_proc.listeners"]():
+        holders = [owner["pid"] for owner in __utils__["globoapp_proc.owners"](one["inode"])]
+        if main not in holders or 1 in holders:
+            continue
+        try:
+            left = __utils__["globoapp_drain.drain"](main, one["inode"])
+        except OSError as error:
+            log.warning("%s: clients that wait on the old address are lost: %s", unit, error)
+        else:
+            if left:
+                log.warning("%s: %s clients that wait on the old address are lost", unit, left)
 
 
 def _open(settings, unit, known):

@@ -49,7 +49,7 @@ class Watch:
     def __init__(self):
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.fd = self.libc.inotify_init1(os.O_CLOEXEC)
-        self.directories = {}
+        self.directories, self.twice = {}, set()
         for path in WATCHED:
             self.add(path)
 
@@ -68,13 +68,17 @@ class Watch:
             number, mask, _, length = struct.unpack("iIII", data[:16])
             path = f"{self.directories[number]}/{data[16 : 16 + length].rstrip(bytes(1)).decode()}"
             data = data[16 + length :]
+            if path in self.twice and mask & CREATE:
+                self.twice.discard(path)
+                continue
             what = next((word for bit, word in WHAT.items() if mask & bit), None)
             if what:
                 found.append((path, what))
             if mask & CREATE and path.startswith(GROW):
                 self.add(path)
-                # What was put there before the watch was on it.
+                # What was put there before the watch was on it; it may come as an event as well.
                 found += [(f"{path}/{one}", "created") for one in (os.listdir(path) if os.path.isdir(path) else [])]
+                self.twice |= {one for one, _ in found if one.startswith(f"{path}/")}
         return found
 
 

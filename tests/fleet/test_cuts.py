@@ -118,7 +118,7 @@ def cut(web, mode, point, after):
     back(web)
     return (
         "cut" in seen,
-        f"{seen.get('cut', 'had ended')}; it served {' and '.join(serving)}; {after}: {stands}; ledger: {words}",
+        f"{seen.get('cut', f'{point} did not come')}; it served {' and '.join(serving)}; {after}: {stands}; ledger: {words}",
     )
 
 

@@ -1,6 +1,5 @@
 """Salt's real loaders on the real tree, without daemons: a minion whose files come from this checkout."""
 
-import pathlib
 import shutil
 import tempfile
 
@@ -9,20 +8,8 @@ import pytest
 # Before logging is set up, or each test's end complains of a closed file.
 import salt.config  # noqa: F401
 import salt.version
+from bare import file_roots
 from saltfactories.utils.functional import Loaders
-
-CHECKOUT = pathlib.Path(__file__).parents[2]
-
-# Appended to globoapp_systemd: a machine with systemd where nothing runs. What systemd really does is the fleet's test.
-BARE = """
-
-def booted():
-    return True
-
-
-def _run(*command, check=True, timeout=120):
-    return subprocess.CompletedProcess(command, 0, "", "")
-"""
 
 
 @pytest.fixture(scope="session")
@@ -36,18 +23,11 @@ def salt_factories_config():
 @pytest.fixture(scope="session")
 def minion(salt_factories, tmp_path_factory):
     """The configuration of a minion that serves itself from the checkout."""
-    fakes = tmp_path_factory.mktemp("fakes")
-    (fakes / "_modules").mkdir()
-    real = CHECKOUT / "salt/_modules/globoapp_systemd.py"
-    units = tmp_path_factory.mktemp("units")
-    text = real.read_text() + BARE
-    (fakes / "_modules/globoapp_systemd.py").write_text(text.replace('"/etc/systemd/system"', repr(str(units))))
-    roots = [str(fakes), str(CHECKOUT / "salt"), str(CHECKOUT / "dist")]
     return salt_factories.salt_minion_daemon(
         "functional",
         overrides={
             "file_client": "local",
-            "file_roots": {"base": roots},
+            "file_roots": file_roots(tmp_path_factory.mktemp("bare")),
             "pillar_roots": {"base": []},
             "enable_fqdns_grains": False,
         },

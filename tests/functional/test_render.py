@@ -132,7 +132,7 @@ def test_bad_input_is_told_and_nothing_is_touched(loaders, pillar, tmp_path):
     pillar["globoapp"].update(version=1.10, port=0, prot=1)
     for sls in ("globoapp", "globoapp.record", "globoapp.service"):
         run = loaders.modules.state.sls(sls, pillar=pillar)
-        states = sorted(run.values(), key=lambda one: one["__run_num__"])
+        states = sorted(getattr(run, "raw", run).values(), key=lambda one: one["__run_num__"])
         assert states[0]["result"] is False
         lines = states[0]["comment"].splitlines()
         assert lines[0] == "Nothing was touched. To be put right first:"
@@ -143,7 +143,7 @@ def test_bad_input_is_told_and_nothing_is_touched(loaders, pillar, tmp_path):
 
 def test_a_dry_run_renders_what_a_run_would(loaders, pillar, tmp_path):
     run = loaders.modules.state.sls("globoapp", pillar=pillar, test=True)
-    states = list(run.values())
+    states = list(getattr(run, "raw", run).values())
     assert {one["result"] for one in states} == {True, None}, [one["comment"] for one in states if not one["result"]]
     assert os.listdir(tmp_path) == []
 

@@ -2,8 +2,10 @@
 
 import functools
 import pathlib
+import re
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,3 +114,19 @@ def test_whatever_pillar_says_there_are_settings_to_look_by(section):
         assert settled[probe] is False or settled[probe]["samples"] >= 1
     if not monitor.problems(section):
         assert not any("problem" in settled[probe] for probe in monitor.PROBES if settled[probe])
+
+
+def test_the_example_shows_every_setting_with_its_default(monitor):
+    text = (pathlib.Path(__file__).parents[2] / "pillar/pillar.example").read_text()
+    shown = yaml.safe_load(re.sub(r"(?m)^(\s*)#: ?", r"\1", text))["globoapp"]
+    assert shown["monitor"] == monitor.DEFAULTS
+    assert set(shown["notify"]) == set(monitor.NOTIFY)
+    assert {key: shown["notify"][key] for key in monitor.NOTIFY if key != "url"} == {
+        key: value for key, value in monitor.NOTIFY.items() if key != "url"
+    }
+    assert monitor.problems(shown["monitor"], shown["notify"]) == []
+
+
+def test_what_is_shipped_is_the_default(monitor):
+    text = (pathlib.Path(__file__).parents[2] / "pillar/globoapp.sls").read_text()
+    assert yaml.safe_load(text)["globoapp"]["monitor"] == monitor.DEFAULTS

@@ -116,9 +116,10 @@ def cut(web, mode, point, after):
     words = [(one["result"], one["version"]) for one in entries if jid and one["jid"] == jid]
     assert len(words) <= 1, f"a deploy has more than one line in the ledger: {words}"
     back(web)
+    where = seen.get("cut", f"{point} did not come")
     return (
         "cut" in seen,
-        f"{seen.get('cut', f'{point} did not come')}; it served {' and '.join(serving)}; {after}: {stands}; ledger: {words}",
+        f"{where}; it served {' and '.join(serving)}; {after}: {stands}; ledger: {words}",
     )
 
 

@@ -74,9 +74,7 @@ def test_after_a_failed_deploy_there_is_nothing_to_undo(web, tmp_path):
 
 
 def test_a_tampered_file_is_seen_and_repaired_without_a_lost_request(web):
-    web.sh(
-        f"echo 'print(1)' >>{ROOT}/PACK1_1/api.py; touch {ROOT}/PACK1_1/extra.py; chmod 666 {ROOT}/PACK1_1/manifest.json"
-    )
+    web.sh(f"cd {ROOT}/PACK1_1 && echo x=1 >>api.py && touch extra.py && chmod 666 manifest.json")
     seen = web.call("globoapp.status")["differences"]
     for what in ("api.py was changed", "extra.py does not belong there", "manifest.json has owner 0:0 and mode 0666"):
         assert any(what in one for one in seen), seen
@@ -93,8 +91,8 @@ def test_another_executable_is_seen(web):
     # Something else than the release's own Python holds the main process's place.
     unit = "globoapp@PACK1_1.service"
     web.sh(f"""mkdir -p /run/systemd/system/{unit}.d
-        printf '[Service]\\nExecStart=\\nExecStart=/bin/sh -c "systemd-notify --ready; sleep 600"\\nNotifyAccess=all\\n' \\
-            >/run/systemd/system/{unit}.d/other.conf
+        printf '%s\\n' '[Service]' ExecStart= 'ExecStart=/bin/sh -c "systemd-notify --ready; sleep 600"' \\
+            NotifyAccess=all >/run/systemd/system/{unit}.d/other.conf
         systemctl daemon-reload && systemctl restart {unit}""")
     seen = " ".join(web.call("globoapp.status")["differences"])
     assert "in place of" in seen

@@ -348,7 +348,8 @@ def rollback(version=None):
         reason = "as asked"
         if isinstance(version, float):  # the command line makes a number of version=1.0
             meant = [one for one in here if one.count(".") == 1 and float(one) == version]
-            version = meant[0] if len(meant) == 1 else version
+            if len(meant) < 2:
+                version = meant[0] if meant else str(version)
         problem = __utils__["globoapp_settings.version_problem"](version)
         if not problem and version not in here:
             problem = f"version {version} is not on this host; there are: {', '.join(here) or 'none'}"

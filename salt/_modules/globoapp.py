@@ -146,6 +146,8 @@ def _health(timeout, deadline):
             break
         time.sleep(pause)
         pause = min(pause * 1.5, 1)
+    if problems and _live()[1] != standing:
+        return _health(timeout, deadline)  # a deploy ended meanwhile: what stood before is not to be asked for
     result = {
         "healthy": not problems,
         "version": standing["version"],

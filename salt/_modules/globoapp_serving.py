@@ -237,7 +237,7 @@ def plan(settings):
     wanted = __salt__["globoapp_systemd.socket_unit"](name, settings["address"], settings["port"])
     running, sockets = systemd["running"](name), systemd["sockets"](name)
     steps = {}
-    if systemd["show"](unit).get(unit, {}).get("UnitFileState") == "masked":
+    if systemd["show"](unit).get(unit, {}).get("UnitFileState") in ("masked", "masked-runtime"):
         steps["unmask"] = f"{unit} is masked"
     if sockets.get(wanted) != "active" or not os.path.exists(f"/etc/systemd/system/{wanted}"):
         steps["open"] = f"{wanted} is not open"

@@ -128,6 +128,7 @@ def switch(settings):
     try:
         if "unmask" in steps:
             __salt__[systemd + "systemctl"]("unmask", unit)
+            __salt__[systemd + "systemctl"]("unmask", "--runtime", unit)
         if __salt__[systemd + "hand_over"](name, [wanted, *(one for one in others if sockets[one] == "active")]):
             __salt__[systemd + "systemctl"]("daemon-reload")
         if "start" in steps or "restart" in steps:

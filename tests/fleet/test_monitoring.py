@@ -13,6 +13,7 @@ BREAKS = {
     "gunicorn killed": f"systemctl kill --signal=KILL {UNIT}",
     "unit stopped": f"systemctl stop {UNIT}",
     "unit masked": f"systemctl mask {UNIT}; systemctl kill --signal=KILL {UNIT}; systemctl stop {UNIT}",
+    "unit masked until the next boot": f"systemctl mask --runtime --now {UNIT}",
     "unit file deleted": f"rm /etc/systemd/system/globoapp@.service; systemctl stop {UNIT}; systemctl daemon-reload",
     "socket gone": f"systemctl stop {SOCKET} {UNIT}; rm /etc/systemd/system/{SOCKET}; systemctl daemon-reload",
     "api.py removed": f"rm {ROOT}/PACK1_0/api.py; systemctl kill --signal=KILL {UNIT}",

@@ -228,15 +228,18 @@ def report(minion, data):
             _edge(minion, probe, "clear", {"message": "it was clear at the next report"})
     if "silent" in opened:
         _edge(minion, "silent", "clear", {"message": "it reports again"})
+    _health(minion, data, {*opened, *data["open"]})
+
+
+def _health(minion, data, bad):
+    """The check of every minute, as an alert of its own where the API itself is not known to be dead."""
     health = data["health"]
-    if health["healthy"] and "health" in opened:
+    version = health.get("version")
+    if "health" in bad and (health["healthy"] or version is None):
         _edge(minion, "health", "clear", {"message": "the health check found nothing wrong"})
-    elif (
-        not health["healthy"]
-        and health.get("version")
-        and not data["deploying"]
-        and not {"api", "health"} & {*opened, *data["open"]}
-    ):
+    # A deploy that is under way, or that ended while the check looked, is no alert.
+    settled = version is not None and version == data["version"] and not data["deploying"]
+    if settled and not health["healthy"] and not {"api", "health"} & bad:
         _edge(minion, "health", "bad", {"message": "; ".join(health.get("problems", []))})
 
 

@@ -195,6 +195,13 @@ def test_an_unproven_release_is_an_alert_of_its_own(master):
     assert opened(master) == []
     master.run("globoapp_watch.report", "web1", report(healthy=False, deploying={"what": "deploy of 1.1"}))
     assert opened(master) == [], "a deploy is no alert"
+    master.run("globoapp_watch.report", "web1", report(healthy=False, version="1.1"))
+    assert opened(master) == [], "neither is one that ended while the check looked"
+    master.run("globoapp_watch.report", "web1", report(healthy=False))
+    nothing = report(version=None)
+    nothing["health"] = {"healthy": False, "version": None, "problems": ["nothing is deployed on this host"]}
+    master.run("globoapp_watch.report", "web1", nothing)
+    assert opened(master) == []
 
 
 def test_forget_a_server_that_is_no_more(master):

@@ -19,6 +19,10 @@ monitoring of {{ app.name }} is set down:
 monitoring of {{ app.name }} is taken up:
   module.run:
     - saltutil.refresh_pillar: []
+    # Without a daemon (salt-call --local) there is nobody to take it up.
+    - onlyif:
+      - fun: service.status
+        name: salt-minion
     - onchanges:
       - file: monitoring of {{ app.name }} is set down
 {% endif %}

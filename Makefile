@@ -7,7 +7,7 @@ VENV := .venv
 VENV_3006 := .venv-3006
 PYTEST_FLAGS ?=
 
-.PHONY: help demo test test-3006 test-fleet bench lint down prepare venv venv-3006
+.PHONY: help demo test test-3006 test-fleet test-vagrant bench lint down prepare venv venv-3006
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test: lint test-3006
 test-fleet: dist venv
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
 
+# make test-vagrant  the Vagrantfile for real, in LXC containers, from nothing to nothing
+test-vagrant: dist
+	@lab/test-vagrant
+
 # make bench      20 switches under load on the demo's fleet: requests, lost, slowest
 bench: dist
 	@lab/fleet up --web 2
@@ -40,7 +44,7 @@ lint: venv
 	@$(VENV)/bin/ruff format --check --diff .
 	@git ls-files '*.yml' '*.yaml' '.yamllint' '*.conf' | xargs -r $(VENV)/bin/yamllint --strict
 	@git ls-files '*.sls' | xargs -r $(VENV)/bin/salt-lint
-	@git ls-files '*.sh' .ci/run | xargs -r $(VENV)/bin/shellcheck
+	@git ls-files '*.sh' .ci/run docs/pictures/make docs/pictures/session | xargs -r $(VENV)/bin/shellcheck
 
 venv:
 	@lab/venv $(VENV) tests/requirements.txt

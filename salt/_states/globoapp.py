@@ -150,6 +150,8 @@ def serving(name, **kwargs):
     """
     settings = _settings()
     steps = __salt__["globoapp_serving.plan"](settings)
+    if __opts__["test"] and not {"start", "restart"} & set(steps) and _renewed(settings):
+        steps["restart"] = f"{', '.join(_renewed(settings))} would be replaced"
     if not steps:
         return _answer(name, f"{name} serves {settings['address']}:{settings['port']}.")
     if __opts__["test"]:
@@ -223,6 +225,18 @@ def pruned(name, **kwargs):
     if not going:
         return _answer(name, f"There are no more than {settings['keep']} releases to keep.")
     return _answer(name, f"Beyond keep: {settings['keep']}, and unused.", {"removed": _lines(going)})
+
+
+def _renewed(settings):
+    """What the states before would replace of all that the release reads at its start: names; under test=True."""
+    read = __salt__["globoapp_serving.inputs"](settings, settings["release"])
+    found = []
+    for tag, one in __running__.items():
+        module, _, name, function = tag.split("_|-")
+        ours = (module, function) in (("globoapp", "virtualenv"), ("globoapp", "release"))
+        if one.get("changes") and (ours or name in read):
+            found.append(name)
+    return found
 
 
 def _steps():

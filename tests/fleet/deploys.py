@@ -25,15 +25,18 @@ class Run:
     def __init__(self, done):
         self.code = done.returncode
         self.text = done.stdout + done.stderr
-        try:
-            answers = json.loads(done.stdout)
-        except ValueError:
-            raise AssertionError(f"no JSON: {self.text}") from None
         self.states = {}
-        for minion, answer in answers.items():
-            answer = answer.get("ret", answer) if isinstance(answer, dict) and "ret" in answer else answer
-            assert isinstance(answer, dict), f"{minion}: {answer}"
-            self.states[minion] = sorted(answer.values(), key=lambda one: one["__run_num__"])
+        # One document for each minion, one after the other: with --static the exit code is always 0.
+        rest = done.stdout.strip()
+        while rest:
+            try:
+                answers, end = json.JSONDecoder().raw_decode(rest)
+            except ValueError:
+                raise AssertionError(f"no JSON: {self.text}") from None
+            rest = rest[end:].strip()
+            for minion, answer in answers.items():
+                assert isinstance(answer, dict), f"{minion}: {answer}"
+                self.states[minion] = sorted(answer.values(), key=lambda one: one["__run_num__"])
 
     def changed(self, minion):
         """The IDs of the states that changed something, or would."""
@@ -58,12 +61,12 @@ def apply(fleet, target, *args, timeout=120, **pillar):
     """state.apply globoapp with a pillar of the command line; `globoapp` in it is QUICK unless told otherwise."""
     pillar = {"globoapp": QUICK, **pillar}
     command = ["state.apply", "globoapp", *args, f"pillar={json.dumps(pillar)}"]
-    return Run(fleet.salt("--static", "--out=json", f"--timeout={timeout}", target, *command))
+    return Run(fleet.salt("--out=json", f"--timeout={timeout}", target, *command))
 
 
 def highstate(fleet, target, *args, timeout=120):
     """state.highstate, as the schedule runs it."""
-    return Run(fleet.salt("--static", "--out=json", f"--timeout={timeout}", target, "state.highstate", *args))
+    return Run(fleet.salt("--out=json", f"--timeout={timeout}", target, "state.highstate", *args))
 
 
 def listing(fleet, host):

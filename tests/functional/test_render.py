@@ -83,6 +83,7 @@ def test_the_way_of_a_deploy(loaders, pillar, case):
         "globoapp.healthy",
         "globoapp.recorded",
         "file.symlink",
+        "globoapp.pruned",
         "grains.present",
     ]
     version = pillar.get("version", "1.0")

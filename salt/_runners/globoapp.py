@@ -40,6 +40,10 @@ def _servers():
     return dict(sorted(known.items()))
 
 
+def _is_silent(known):
+    return known is None or time.time() - known["heard_epoch"] > SILENT
+
+
 def inventory():
     """
     Every server: what stands on it, whether it is well, and when it was heard of last.
@@ -73,7 +77,7 @@ def inventory():
             "last_deploy": last,
             "alerts": {one["probe"]: one["message"] for one in opened if one["host"] == host},
             "heard": heard,
-            "silent": known is None or time.time() - known.get("heard_epoch", 0) > SILENT,
+            "silent": _is_silent(known),
         }
     return listed
 
@@ -88,7 +92,7 @@ def silent():
 
         salt-run globoapp.silent
     """
-    return {host: one["heard"] for host, one in inventory().items() if one["silent"]}
+    return {host: (known or {}).get("heard") for host, known in _servers().items() if _is_silent(known)}
 
 
 def forget(host):

@@ -58,15 +58,21 @@ def master(fleet):
     made.sh(
         f"echo '{{}}' > {EXTRA}; echo '{conf}' > /etc/salt/master.d/test-pillar.conf; systemctl restart salt-master"
     )
+    answer(fleet)
     yield made
     made.sh(f"rm -f {EXTRA} /etc/salt/master.d/test-pillar.conf; systemctl restart salt-master")
+    answer(fleet)
+
+
+def answer(fleet):
+    """Waits until the servers have found the master again."""
+    until(lambda: len(fleet.salt("--out=txt", "web*", "test.ping").stdout.splitlines()) == 2, 180)
 
 
 @pytest.fixture(scope="module")
 def web(fleet, master):
     """web1 with 1.0 and nothing open."""
     made = Web(fleet, "web1")
-    until(lambda: fleet.salt("web1", "test.ping").returncode == 0, 120)
     made.wipe()
     made.deploy("1.0")
     made.call("saltutil.refresh_pillar", "wait=True")
@@ -162,21 +168,17 @@ def test_deploys_made_while_the_master_was_down_are_counted_once(fleet, web, mas
     pillar = json.dumps({"version": "1.1", "globoapp": {"prove": 10, "soak": 0}})
     before = [one["id"] for one in web.ledger()]
     try:
-        web.sh(f"rm -f {ROOT}/.globoapp/candidate-seen")
         fleet.salt("--async", "web1", "state.apply", "globoapp", f"pillar={pillar}")
         until(lambda: web.sh("systemctl is-active 'globoapp-candidate@PACK1_1' || true") == "active")
         master.sh("systemctl stop salt-master")
         new = until(lambda: [one["id"] for one in web.ledger()][len(before) :], 120)
     finally:
         master.sh("systemctl start salt-master")
-    known = until(lambda: [one["id"] for one in master.run("globoapp.history", "host=web1", "limit=0")], 120)
-    known = until(
-        lambda: (
-            set(new) <= set(known := [one["id"] for one in master.run("globoapp.history", "host=web1", "limit=0")])
-            and known
-        ),
-        180,
-    )
-    assert sorted(known) == sorted(set(known))
+
+    def known():
+        return [one["id"] for one in master.run("globoapp.history", "host=web1", "limit=0")]
+
+    until(lambda: set(new) <= set(known()), 180)
+    assert sorted(known()) == sorted(set(known()))
     until(lambda: web.call("globoapp_monitor.unacknowledged") == [], 120)
     web.deploy("1.0")

@@ -7,6 +7,7 @@ import time
 
 import debian
 import pytest
+import salt.cache
 from watchmaster import Master, event, line, report
 
 REDIS = ("redis-tools", "redis-server", "libjemalloc2", "liblzf1", "libatomic1")
@@ -276,3 +277,18 @@ def test_nothing_is_healed_that_is_well(master):
     assert master.run("globoapp.heal", "web1") == "well"
     assert master.told == []
     assert master.run("globoapp_watch.tend") == {}
+
+
+def test_a_server_that_never_reported_is_shown_as_that(master):
+    keys = master.directory / "pki/minions"
+    keys.mkdir(parents=True)
+    cache = salt.cache.Cache(master.opts)
+    for name, pillar in {"web7": {"globoapp": {"bind": "0.0.0.0"}}, "db1": {}}.items():
+        (keys / name).write_text("key")
+        cache.store(f"minions/{name}", "data", {"grains": {"id": name}, "pillar": pillar})
+        for part, content in {"grains": {"id": name}, "pillar": pillar}.items():
+            cache.store(part, name, content)  # where Salt 3008 keeps them
+    (server,) = master.run("globoapp.inventory").items()
+    assert server[0] == "web7"
+    assert (server[1]["heard"], server[1]["silent"]) == (None, True)
+    assert master.run("globoapp_watch.listen") == {}, "it is shown, and nobody is woken for it"

@@ -7,7 +7,7 @@ VENV := .venv
 VENV_3006 := .venv-3006
 PYTEST_FLAGS ?=
 
-.PHONY: help demo test test-3006 test-fleet test-vagrant bench lint down prepare venv venv-3006
+.PHONY: help demo test test-3006 test-fleet test-vagrant bench cuts lint down prepare venv venv-3006
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ test-vagrant: dist
 bench: dist
 	@lab/fleet up --web 2
 	@bench/switches.py
+
+# make cuts       cut a deploy at 66 points: the process, the minion, the power
+cuts: dist venv
+	@GLOBOAPP_CUTS=66 $(VENV)/bin/pytest -s $(PYTEST_FLAGS) tests/fleet/test_cuts.py
 
 # make test-3006  unit and functional tests on Salt 3006 LTS
 test-3006: dist venv-3006

@@ -89,8 +89,8 @@ class Web:
         return outcome
 
     def call(self, function, *args):
-        """Runs a function by salt and returns its data; the exit code is left aside."""
-        return self.fleet.ask(self.name, function, *args)[self.name]
+        """Runs a function by salt and returns its data, None when there was no answer; the exit code is left aside."""
+        return self.fleet.ask(self.name, function, *args).get(self.name)
 
     def sh(self, script, check=True):
         """Runs a shell script on the server and returns its output."""

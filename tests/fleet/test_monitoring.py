@@ -95,6 +95,8 @@ def pillar(master, web):
 @pytest.mark.parametrize("fault", BREAKS)
 def test_serves_again_without_a_person(web, master, fault, capsys):
     until(lambda: "api" not in master.open("web1"))
+    # The states of the healing before end after it serves again; until then the beacon is silent.
+    until(lambda: web.call("globoapp.deploying") is None)
     master.run("globoapp.heal", "web1", "again=True")
     broken = float(web.sh(f"{{ {BREAKS[fault]}; }} >/dev/null 2>&1; date +%s.%N").splitlines()[-1])
     until(web.answers, 120)

@@ -241,6 +241,9 @@ def plan(settings):
         steps["unmask"] = f"{unit} is masked"
     if sockets.get(wanted) != "active" or not os.path.exists(f"/etc/systemd/system/{wanted}"):
         steps["open"] = f"{wanted} is not open"
+    elif not __utils__["globoapp_proc.listens"](1, settings["address"], settings["port"]):
+        # Its unit file was gone when systemd read them: active by name, with no descriptor to hand over.
+        steps["open"] = f"{wanted} is active, yet systemd does not listen there"
     handed = __salt__["globoapp_systemd.handed"](name)
     if release not in running or not workers(name, release):
         steps["start"] = f"{unit} does not run"

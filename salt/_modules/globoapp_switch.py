@@ -183,7 +183,8 @@ def _open(settings, unit, known):
     try:
         __salt__["globoapp_systemd.write_socket"](settings["name"], settings["address"], settings["port"])
         __salt__["globoapp_systemd.systemctl"]("daemon-reload")
-        __salt__["globoapp_systemd.systemctl"]("start", unit)
+        # One that is active lacks its descriptor (see plan), and start would leave it so. The release holds its own.
+        __salt__["globoapp_systemd.systemctl"]("restart", unit)
     except CommandExecutionError as error:
         said = "\n".join(f"    | {line}" for line in __salt__["globoapp_systemd.journal"](unit, 5))
         if not known:

@@ -54,6 +54,12 @@ def overlap(one, other):
     return first == second or first.is_unspecified or second.is_unspecified
 
 
+def listens(pid, address, port):
+    """Whether a process holds a socket that listens on exactly this address and port."""
+    held = _sockets(pid)
+    return any(one["address"] == address and f"socket:[{one['inode']}]" in held for one in listeners(port))
+
+
 def owners(inode):
     """The processes that hold a socket: ``[{"pid": 1, "program": "systemd"}, ...]``."""
     link = f"socket:[{inode}]"

@@ -2,6 +2,7 @@
 
 import pytest
 from deploys import apply, highstate, ledger, serves
+from machines import until
 
 ROOT, UNITS = "/opt/globoHUB/desafio", "/etc/systemd/system"
 SOCKET = "globoapp-0.0.0.0:8080.socket"
@@ -30,7 +31,6 @@ DRIFT = {
     ),
     "removed virtualenv": (f"rm -r {ROOT}/virtualenvs/*/bin", ["packages of globoapp 1.1 are installed"]),
     "moved current": (f"ln -sfn PACK1_0 {ROOT}/current", [f"{ROOT}/current is globoapp 1.1"]),
-    "lost grain": ("salt-call --local grains.delkey globoapp force=True", ["grain globoapp says 1.1"]),
     "another release by hand": ("systemctl start globoapp@PACK1_0", ["globoapp 1.1 serves"]),
 }
 
@@ -61,3 +61,10 @@ def test_a_highstate_puts_it_right(fleet, drift):
     for line in ledger(fleet, "web1")[lines:]:
         assert (line["action"], line["version"], line["port"], line["result"]) == ("repair", "1.1", 8080, "success")
     assert highstate(fleet, "web1").green().changed("web1") == []
+
+
+def test_a_lost_grain_comes_back(fleet):
+    fleet.salt("web1", "grains.delkey", "globoapp", "force=True", check=True)
+    until(lambda: not fleet.ask("web1", "grains.get", "globoapp")["web1"])
+    assert highstate(fleet, "web1").green().changed("web1") == ["grain globoapp says 1.1"]
+    until(lambda: fleet.ask("web1", "grains.get", "globoapp:version")["web1"] == "1.1")

@@ -52,7 +52,11 @@ def test_a_listener_is_seen_with_its_owner(proc, family, address):
         assert [one["pid"] for one in owners] == [os.getpid()]
         with open("/proc/self/comm") as handle:
             assert owners[0]["program"] == handle.read().strip()
+        assert proc.listens(os.getpid(), address, port)
+        assert not proc.listens(os.getpid(), "127.0.0.2", port)
+        assert not proc.listens(os.getppid(), address, port)
     assert proc.listeners(port) == []
+    assert not proc.listens(os.getpid(), address, port)
 
 
 def test_a_connection_is_no_listener(proc):

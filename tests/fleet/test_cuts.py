@@ -108,7 +108,7 @@ def cut(web, mode, point, after):
         web.name, "salt-call", "--log-level=quiet", "--out=json", "--retcode-passthrough", "state.apply", "globoapp",
         f"pillar={wanted}",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:]
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stdout[-2000:]} {done.stderr[-1000:]}"
     entries = web.ledger()
     stands = [one for one in entries if one["result"] == "success"][-1]["version"]
     assert stands == NEW if after == "again" else stands in (OLD, NEW)
@@ -161,6 +161,7 @@ class Sweep:
                     happened, what = cut(web, mode, point, "highstate" if len(times) % 3 else "again")
                 except (AssertionError, pytest.fail.Exception) as error:
                     self.wrong.append(f"{web.name}: {mode} {point}: {error}")
+                    print(f"WRONG: {self.wrong[-1]}", flush=True)
                     back(web)
                     continue
                 self.done += happened

@@ -161,10 +161,9 @@ def leftovers(settings):
             os.path.isdir(path) and not one.startswith(".") and not os.path.exists(f"{path}/.complete")
         ):
             found.append(path)
-    found += [
-        __salt__["globoapp_systemd.instance"](name, one, True)
-        for one in __salt__["globoapp_systemd.running"](name, True)
-    ]
+    candidates = __salt__["globoapp_systemd.show"](__salt__["globoapp_systemd.instance"](name, "*", True))
+    # One that was ended, and nobody was left to reset, is "failed": the machine would stay degraded by it.
+    found += [unit for unit, state in candidates.items() if state["ActiveState"] != "inactive"]
     if os.path.exists(_own(settings, "deploying.json")):
         found.append("the note of a deploy that did not end")
     return found

@@ -121,7 +121,8 @@ class Web:
         release = "PACK" + version.replace(".", "_")
         assert status["current"] == release
         assert status["running"] == status["at_boot"] == [release]
-        assert self.left() == []
+        left = self.left()
+        assert left == [], left
 
     def left(self):
         """Returns what a deploy leaves while it is under way, and must not leave for ever: a list of names."""

@@ -170,8 +170,10 @@ def healthy(name, **kwargs):
     """
     settings = _settings()
     if __opts__["test"]:
-        if __salt__["globoapp_serving.plan"](settings) or __salt__["globoapp_release.differences"](
-            settings, settings["release"]
+        if (
+            _renewed(settings)
+            or __salt__["globoapp_serving.plan"](settings)
+            or __salt__["globoapp_release.differences"](settings, settings["release"])
         ):
             return _answer(name, "The service would be asked.", result=None)
         seen = __salt__["globoapp.health"](deadline=0)

@@ -143,6 +143,8 @@ def unpack(settings, artifact, virtualenv):
     target = directory(settings, release)
     incoming = os.path.join(settings["root"], f".incoming-{release}")
     shutil.rmtree(incoming, ignore_errors=True)
+    if artifact["path"] is None:  # the host's own copy is gone
+        artifact = __salt__["globoapp_artifact.fetch"](settings)
     kept = artifact["path"]
     if kept != __salt__["globoapp_artifact.stored"](settings):
         kept = __salt__["globoapp_artifact.store"](settings, artifact)

@@ -59,7 +59,9 @@ def master(fleet):
         f"echo '{{}}' > {EXTRA}; echo '{conf}' > /etc/salt/master.d/test-pillar.conf; systemctl restart salt-master"
     )
     answer(fleet)
+    fleet.heal(True)
     yield made
+    fleet.heal(False)
     made.sh(f"rm -f {EXTRA} /etc/salt/master.d/test-pillar.conf; systemctl restart salt-master")
     answer(fleet)
 

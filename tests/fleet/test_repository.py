@@ -63,12 +63,12 @@ def site(fleet, repository):
         command = f"{GPG} --armor --trust-model always --recipient pillar@example.com --encrypt"
         text = fleet.exec("master", "sh", "-c", command, input=password, check=True).stdout
         lines = "".join(f"      {line}\n" for line in text.splitlines())
-        pillar = f"#!yaml|gpg\ngloboapp:\n  credentials:\n    user: {repository.user}\n    password: |\n{lines}"
-        fleet.exec("master", "sh", "-c", "mkdir -p /srv/pillar; cat > /srv/pillar/site.sls", input=pillar, check=True)
-        fleet.ask(HOST, "saltutil.refresh_pillar", "wait=True")
+        fleet.heal(
+            False, f"#!yaml|gpg\ngloboapp:\n  credentials:\n    user: {repository.user}\n    password: |\n{lines}"
+        )
 
     yield encrypt
-    forget = "gpgconf --homedir /etc/salt/gpgkeys --kill all; rm -rf /srv/pillar /etc/salt/gpgkeys"
+    forget = "gpgconf --homedir /etc/salt/gpgkeys --kill all; rm -rf /etc/salt/gpgkeys"
     fleet.exec("master", "sh", "-c", forget)
     units = "/etc/systemd/system"
     for command in (
@@ -77,7 +77,7 @@ def site(fleet, repository):
         "systemctl daemon-reload; userdel fetched",
     ):
         fleet.exec(HOST, "sh", "-c", command)
-    fleet.ask(HOST, "saltutil.refresh_pillar", "wait=True")
+    fleet.heal(False)
     fleet.ask(HOST, "grains.delkey", "fetched", "force=True")
 
 
@@ -176,8 +176,7 @@ def test_the_server_goes_down_in_mid_transfer(fleet, repository, standing):
 
 
 def test_a_token_and_a_pinned_checksum(fleet, repository, standing, artifacts):
-    fleet.exec("master", "sh", "-c", "cat > /srv/pillar/site.sls", check=True,
-               input=f"globoapp:\n  credentials:\n    token: {repository.token}\n")  # fmt: skip
+    fleet.heal(False, f"globoapp:\n  credentials:\n    token: {repository.token}\n")
     pinned = (artifacts / "fetched-1.4.zip.sha256").read_text()[:64]
     done = deploy(fleet, repository, "1.4", checksum=pinned)
     assert done.returncode == 0, done.stdout

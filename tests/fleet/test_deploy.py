@@ -23,6 +23,7 @@ STEPS = [
     "globoapp 1.0 is healthy",
     "globoapp 1.0 is recorded",
     f"{ROOT}/current is globoapp 1.0",
+    "old releases of globoapp are pruned",
     "grain globoapp says 1.0",
 ]
 # A process on the master that prints the deploys' events; its first line says that it listens.

@@ -23,8 +23,8 @@ down:
 MACHINES := deploy suites bad_input drift reboot two_versions repository address
 
 test: lint test-3006
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/app tests/unit tests/functional tests/integration \
-	  $(MACHINES:%=tests/fleet/test_%.py)
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/app tests/unit tests/functional tests/integration
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) $(MACHINES:%=tests/fleet/test_%.py)
 
 # make test-fleet  all tests on real machines
 test-fleet: dist venv

@@ -35,7 +35,8 @@ def plan(settings, keep=None):
     if keep == "all":
         return {"releases": [], "virtualenvs": []}
     here = _records(settings)
-    going = [one for one in here if one not in _staying(settings, here, keep)]
+    staying = _staying(settings, here, keep)
+    going = [one for one in here if one not in staying]
     base = os.path.join(settings["root"], "virtualenvs")
     used = {here[one]["virtualenv"] for one in here if one not in going} | set(_wanted(settings))
     virtualenvs = [

@@ -10,8 +10,8 @@ import os
 import uuid
 from datetime import datetime, timezone
 
-# Results of a line. Only SUCCESS moves what stands.
-SUCCESS, FAILED, INTERRUPTED = "success", "failed", "interrupted"
+# A line's result is success, failed or interrupted. Only success moves what stands.
+SUCCESS = "success"
 
 
 def path(root):

@@ -188,7 +188,7 @@ def status():
         if current != found["release"]:
             differences.append(f"current points to {current} in place of {found['release']}")
         for step, phrase in __salt__["globoapp_serving.plan"](found).items():
-            if step in ("enable", "stop", "close", "unmask"):
+            if step in ("define", "enable", "stop", "close", "unmask"):
                 differences.append(phrase)
     differences += [f"left by a deploy that was cut: {one}" for one in _cut(found)]
     if differences:

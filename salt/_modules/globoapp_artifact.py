@@ -68,7 +68,7 @@ def fetch(settings):
 
     .. code-block:: bash
 
-        salt 'web*' globoapp_artifact.fetch "$(salt-call --out=json globoapp.settings | jq .local)"
+        salt-call globoapp_artifact.fetch "$SETTINGS"
     """
     source = settings["source"]
     expected = (settings.get("checksum") or _checksum_beside(settings, source)).lower()
@@ -96,7 +96,7 @@ def read(path, settings):
 
     .. code-block:: bash
 
-        salt 'web*' globoapp_artifact.read /tmp/globoapp-1.0.zip '{"name": "globoapp", "version": "1.0"}'
+        salt-call globoapp_artifact.read /opt/globoHUB/desafio/.globoapp/artifacts/globoapp-1.1.zip "$SETTINGS"
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -144,7 +144,7 @@ def store(settings, artifact):
 
     .. code-block:: bash
 
-        salt-call globoapp_artifact.store '{...}' '{"path": "/tmp/globoapp-1.0.zip"}'
+        salt-call globoapp_artifact.store "$SETTINGS" "$ARTIFACT"
     """
     target = stored(settings)
     os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)

@@ -104,7 +104,7 @@ def lock(settings, what):
 
     .. code-block:: bash
 
-        salt-call globoapp_deploy.lock '{...}' 'deploy of 1.1'
+        salt-call globoapp_deploy.lock "$SETTINGS" 'deploy of 1.1'
     """
     os.makedirs(_own(settings), 0o755, exist_ok=True)
     who = {"what": what, "jid": job_id(), "pid": os.getpid(), "since": __utils__["globoapp_ledger.now"]()}
@@ -125,7 +125,7 @@ def unlock(settings):
 
     .. code-block:: bash
 
-        salt-call globoapp_deploy.unlock '{...}'
+        salt-call globoapp_deploy.unlock "$SETTINGS"
     """
     __utils__["globoapp_lock.release"](_own(settings, "lock"))
 
@@ -180,7 +180,7 @@ def begin(settings):
 
     .. code-block:: bash
 
-        salt-call globoapp_deploy.begin '{...}'
+        salt-call globoapp_deploy.begin "$SETTINGS"
     """
     before = standing(settings)
     lock(settings, f"deploy of {settings['version']}")
@@ -249,6 +249,42 @@ def _line(settings):
     }
 
 
+def repaired(standing, changed, duration):
+    """
+    Write the ledger line of a repair that no state run made.
+
+    standing
+        The line of what stands (:func:`standing`).
+    changed
+        What was done, phrases.
+    duration
+        Seconds.
+
+    Returns the line as a dict.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call globoapp_deploy.repaired "$STANDING" '["the unit was missing"]' 0.5
+    """
+    root = __salt__["globoapp_monitor.root"]()
+    kept = ("host", "name", "version", "port", "bind", "address")
+    entry = {
+        **{key: standing[key] for key in kept},
+        "id": __utils__["globoapp_ledger.identity"](),
+        "action": "repair",
+        "from": standing["version"],
+        "jid": job_id(),
+        "result": "success",
+        "duration": duration,
+        "changed": changed,
+    }
+    entry = __utils__["globoapp_ledger.append"](root, entry, __utils__["globoapp_files.append_line"])
+    __salt__["event.send"](f"globoapp/deploy/{__opts__['id']}", entry)
+    return entry
+
+
 def finish(settings, failures, changed):
     """
     Write the ledger line of this run, if it did or tried anything, and let the next deploy go on.
@@ -264,7 +300,7 @@ def finish(settings, failures, changed):
 
     .. code-block:: bash
 
-        salt-call globoapp_deploy.finish '{...}' '[]' '[]'
+        salt-call globoapp_deploy.finish "$SETTINGS" '[]' '[]'
     """
     run = course(settings)
     if not __utils__["globoapp_lock.held"](_own(settings, "lock")):

@@ -43,6 +43,7 @@ def _heal():
     standing = __salt__["globoapp_deploy.standing"]({"root": __salt__["globoapp_monitor.root"]()})
     if standing is None:
         return "refused", "nothing is deployed on this host"
+    began = time.monotonic()
     aid = _first_aid(standing)
     # Named although recorded: a pin in pillar that was never deployed must not be what healing brings.
     pillar = {"version": standing["version"], "port": standing["port"]}
@@ -52,6 +53,9 @@ def _heal():
     failed = [one["comment"] for one in states.values() if one["result"] is False]
     if failed:
         return "failed", "\n".join(failed)[:4000]
+    if aid and __salt__["globoapp_deploy.standing"]({"root": __salt__["globoapp_monitor.root"]()}) == standing:
+        # The states found nothing left to do, and so wrote no line.
+        __salt__["globoapp_deploy.repaired"](standing, aid, round(time.monotonic() - began, 3))
     done = aid + [one.get("__id__", tag) for tag, one in states.items() if one.get("changes")]
     return "healed", f"{standing['version']} was put back: {', '.join(done) or 'nothing had to be changed'}"
 
@@ -80,6 +84,8 @@ def _first_aid(standing):
                 __salt__["cp.get_template"](source, template, template="jinja", context=context)
                 os.chmod(template, 0o644)
                 done = [f"{template} was missing"]
+            if not __salt__["globoapp_virtualenv.complete"](known["virtualenv"]):
+                done.append(f"{__salt__['globoapp_virtualenv.build'](found, known['lock'])['path']} was built again")
             if __salt__["globoapp_release.differences"](found, found["release"]):
                 made = __salt__["globoapp_preflight.artifact"](found)
                 done += __salt__["globoapp_release.unpack"](found, made, known["virtualenv"])

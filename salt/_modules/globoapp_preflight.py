@@ -25,7 +25,7 @@ def artifact(settings):
 
     .. code-block:: bash
 
-        salt-call globoapp_preflight.artifact '{...}'
+        salt-call globoapp_preflight.artifact "$SETTINGS"
     """
     known = __salt__["globoapp_release.record"](settings, settings["release"])
     stored = __salt__["globoapp_artifact.stored"](settings)
@@ -56,7 +56,7 @@ def problems(settings):
 
     .. code-block:: bash
 
-        salt-call globoapp_preflight.problems '{...}'
+        salt-call globoapp_preflight.problems "$SETTINGS"
     """
     invalid = set(settings["invalid"])
     found = [] if invalid & {"port", "bind", "name"} else _port(settings)
@@ -71,32 +71,40 @@ def problems(settings):
         "ca",
     }:
         return found
+    made = python = None
+    needed = 0 if "reserve" in invalid else settings["reserve"] * MIB
     try:
         python = __salt__["globoapp_virtualenv.interpreter"](settings["python"])
     except CommandExecutionError as error:
-        return [*found, str(error)]
+        found.append(str(error))
     try:
         made = artifact(settings)
     except CommandExecutionError as error:
-        return [*found, _unknown(settings, str(error))]
-    found += _python(settings, made, python)
-    needed = 0 if "reserve" in invalid else settings["reserve"] * MIB
-    if not __salt__["globoapp_release.record"](settings, settings["release"]):
+        found.append(_unknown(settings, str(error)))
+    if made and not __salt__["globoapp_release.record"](settings, settings["release"]):
         needed += 3 * made["size"]
-    if not __salt__["globoapp_virtualenv.complete"](__salt__["globoapp_virtualenv.location"](settings, made["lock"])):
-        needed += 100 * MIB  # a virtualenv of the 2020 pins is 25 MB, uv beside it 60
-        try:
-            __salt__["globoapp_virtualenv.installer"](settings)
-        except CommandExecutionError as error:
-            found.append(str(error))
+    if made and python:
+        found += _python(settings, made, python)
+        path = __salt__["globoapp_virtualenv.location"](settings, made["lock"])
+        if not __salt__["globoapp_virtualenv.complete"](path):
+            needed += 100 * MIB  # a virtualenv of the 2020 pins is 25 MB, uv beside it 60
+            try:
+                __salt__["globoapp_virtualenv.installer"](settings)
+            except CommandExecutionError as error:
+                found.append(str(error))
+    return found + _room(settings, needed)
+
+
+def _room(settings, needed):
+    """Whether so many bytes are free where the releases are."""
     free = __utils__["globoapp_files.free_bytes"](settings["root"])
-    if free < needed:
-        found.append(
-            f"no room on the disk of {settings['root']}: {free // MIB} MiB free, {needed // MIB} MiB wanted "
-            f"(of these {settings['reserve']} MiB to stay free, pillar reserve); make room: "
-            f"salt '{__opts__['id']}' globoapp.prune keep=2"
-        )
-    return found
+    if free >= needed:
+        return []
+    return [
+        f"no room on the disk of {settings['root']}: {free // MIB} MiB free, {needed // MIB} MiB wanted "
+        f"(of these {settings['reserve']} MiB to stay free, pillar reserve); make room: "
+        f"salt '{__opts__['id']}' globoapp.prune keep=2"
+    ]
 
 
 def _unknown(settings, error):
@@ -121,13 +129,13 @@ def _port(settings):
     for release in __salt__["globoapp_systemd.running"](name):
         main = __salt__["globoapp_systemd.main_pid"](__salt__["globoapp_systemd.instance"](name, release))
         ours |= {main, *(one["pid"] for one in __utils__["globoapp_proc.children"](main))}
-    sockets = __salt__["globoapp_systemd.sockets"](name)
+    sockets = __salt__["globoapp_socket.found"](name)
     own = [unit for unit, state in sockets.items() if state == "active"]
     found = set()
     for one in __utils__["globoapp_proc.listeners"](settings["port"]):
         if not __utils__["globoapp_proc.overlap"](one["address"], settings["address"]):
             continue
-        if __salt__["globoapp_systemd.socket_unit"](name, one["address"], settings["port"]) in own:
+        if __salt__["globoapp_socket.unit"](name, one["address"], settings["port"]) in own:
             continue
         unseen = [{"pid": "unknown", "program": "a program of another container"}]
         for owner in __utils__["globoapp_proc.owners"](one["inode"]) or unseen:

@@ -29,7 +29,7 @@ def plan(settings, keep=None):
 
     .. code-block:: bash
 
-        salt-call globoapp_prune.plan '{...}' keep=3
+        salt-call globoapp_prune.plan "$SETTINGS" keep=3
     """
     keep = settings["keep"] if keep is None else keep
     if keep == "all":
@@ -104,7 +104,7 @@ def prune(settings, keep=None):
 
     .. code-block:: bash
 
-        salt-call globoapp_prune.prune '{...}' keep=3
+        salt-call globoapp_prune.prune "$SETTINGS" keep=3
     """
     keep = settings["keep"] if keep is None else keep
     if keep == "all":

@@ -137,7 +137,7 @@ def unpack(settings, artifact, virtualenv):
 
     .. code-block:: bash
 
-        salt-call globoapp_release.unpack '{...}' '{...}' /opt/globoHUB/desafio/virtualenvs/0123456789ab-cp311
+        salt-call globoapp_release.unpack "$SETTINGS" "$ARTIFACT" "$VIRTUALENV"
     """
     release = settings["release"]
     target = directory(settings, release)
@@ -223,7 +223,7 @@ def environment(settings, manifest, test=False):
 
     .. code-block:: bash
 
-        salt-call globoapp_release.environment '{...}' '{"wsgi": "api:app"}' test=True
+        salt-call globoapp_release.environment "$SETTINGS" '{"wsgi": "api:app"}' test=True
     """
     path = os.path.join(settings["root"], ".globoapp", f"{settings['release']}.env")
     given = (__pillar__.get("globoapp") or {}).get("environment") or {}
@@ -253,7 +253,7 @@ def remove(settings, release):
 
     .. code-block:: bash
 
-        salt 'web*' globoapp_release.remove '{"root": "/opt/globoHUB/desafio", "name": "globoapp"}' PACK1_0
+        salt 'web*' globoapp_release.remove '{"root": "/opt/globoHUB/desafio", "name": "globoapp"}' PACK0_9
     """
     path = directory(settings, release)
     pids = __utils__["globoapp_proc.holds_file_below"](path)

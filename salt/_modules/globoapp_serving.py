@@ -90,7 +90,7 @@ def wait(settings, candidate=False):
 
     .. code-block:: bash
 
-        salt-call globoapp_serving.wait '{...}'
+        salt-call globoapp_serving.wait "$SETTINGS"
     """
     name, release = settings["name"], settings["release"]
     unit = __salt__["globoapp_systemd.instance"](name, release, candidate)
@@ -122,7 +122,7 @@ def inputs(settings, release):
 
     .. code-block:: bash
 
-        salt-call globoapp_serving.inputs '{...}' PACK1_0
+        salt-call globoapp_serving.inputs "$SETTINGS" PACK1_0
     """
     known = __salt__["globoapp_release.record"](settings, release)
     directory = __salt__["globoapp_release.directory"](settings, release)
@@ -146,7 +146,7 @@ def outdated(settings, release):
 
     .. code-block:: bash
 
-        salt-call globoapp_serving.outdated '{...}' PACK1_0
+        salt-call globoapp_serving.outdated "$SETTINGS" PACK1_0
     """
     unit = __salt__["globoapp_systemd.instance"](settings["name"], release)
     main = __utils__["globoapp_proc.process"](__salt__["globoapp_systemd.main_pid"](unit))
@@ -170,7 +170,7 @@ def proof(settings, release):
 
     .. code-block:: bash
 
-        salt-call globoapp_serving.proof '{...}' PACK1_0
+        salt-call globoapp_serving.proof "$SETTINGS" PACK1_0
     """
     known = __salt__["globoapp_release.record"](settings, release)
     if known is None:
@@ -195,6 +195,7 @@ def proof(settings, release):
     old = outdated(settings, release)
     wrong += [f"{unit}: {old}"] if old else []
     wrong += [f"{release}: {one}" for one in __salt__["globoapp_release.differences"](settings, release)]
+    wrong += __salt__["globoapp_virtualenv.differences"](known["virtualenv"])
     return wrong + _strangers(settings, {1, *(one["pid"] for one in processes)})
 
 
@@ -222,20 +223,20 @@ def plan(settings):
     What separates this host from serving ``settings["release"]`` on its address, in the order in
     which it will be done.
 
-    Returns ``{step: phrase}``; empty when nothing has to be done. Steps: ``unmask``, ``open``,
+    Returns ``{step: phrase}``; empty when nothing has to be done. Steps: ``unmask``, ``open`` or ``define``,
     ``start`` or ``restart``, ``enable``, ``stop``, ``close``.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call globoapp_serving.plan '{...}'
+        salt-call globoapp_serving.plan "$SETTINGS"
     """
     name, release = settings["name"], settings["release"]
-    systemd = {key: __salt__[f"globoapp_systemd.{key}"] for key in ("show", "running", "sockets", "enabled")}
+    systemd = {key: __salt__[f"globoapp_systemd.{key}"] for key in ("show", "running", "enabled")}
     unit = __salt__["globoapp_systemd.instance"](name, release)
-    wanted = __salt__["globoapp_systemd.socket_unit"](name, settings["address"], settings["port"])
-    running, sockets = systemd["running"](name), systemd["sockets"](name)
+    wanted = __salt__["globoapp_socket.unit"](name, settings["address"], settings["port"])
+    running, sockets = systemd["running"](name), __salt__["globoapp_socket.found"](name)
     steps = {}
     if systemd["show"](unit).get(unit, {}).get("UnitFileState") in ("masked", "masked-runtime"):
         steps["unmask"] = f"{unit} is masked"
@@ -244,7 +245,10 @@ def plan(settings):
     elif not __utils__["globoapp_proc.listens"](1, settings["address"], settings["port"]):
         # Its unit file was gone when systemd read them: active by name, with no descriptor to hand over.
         steps["open"] = f"{wanted} is active, yet systemd does not listen there"
-    handed = __salt__["globoapp_systemd.handed"](name)
+    elif not __salt__["globoapp_socket.written"](name, settings["address"], settings["port"]):
+        # What was edited counts from the next boot on; the socket that is open needs no closing for it.
+        steps["define"] = f"{wanted} was changed"
+    handed = __salt__["globoapp_socket.handed"](name)
     if release not in running or not workers(name, release):
         steps["start"] = f"{unit} does not run"
     elif "open" in steps or handed != [wanted]:

@@ -28,7 +28,7 @@ def prove(settings):
 
     .. code-block:: bash
 
-        salt-call globoapp_switch.prove '{...}'
+        salt-call globoapp_switch.prove "$SETTINGS"
     """
     name, release = settings["name"], settings["release"]
     unit = __salt__["globoapp_systemd.instance"](name, release, True)
@@ -108,7 +108,7 @@ def switch(settings):
 
     .. code-block:: bash
 
-        salt-call globoapp_switch.switch '{...}'
+        salt-call globoapp_switch.switch "$SETTINGS"
     """
     name, release = settings["name"], settings["release"]
     steps = __salt__["globoapp_serving.plan"](settings)
@@ -116,20 +116,23 @@ def switch(settings):
     if not steps:
         return steps
     unit = __salt__[systemd + "instance"](name, release)
-    wanted = __salt__[systemd + "socket_unit"](name, settings["address"], settings["port"])
-    running, sockets = __salt__[systemd + "running"](name), __salt__[systemd + "sockets"](name)
+    wanted = __salt__["globoapp_socket.unit"](name, settings["address"], settings["port"])
+    running, sockets = __salt__[systemd + "running"](name), __salt__["globoapp_socket.found"](name)
     others = [one for one in sockets if one != wanted]
-    handed = __salt__[systemd + "handed"](name)
+    handed = __salt__["globoapp_socket.handed"](name)
     _watch(settings, running)
     course.setdefault("switched", {"running": running})
     __salt__[systemd + "reload_if_needed"](name)
     if "open" in steps:
         _open(settings, wanted, wanted in handed)
+    if "define" in steps:
+        __salt__["globoapp_socket.write"](name, settings["address"], settings["port"])
+        __salt__[systemd + "systemctl"]("daemon-reload")
     try:
         if "unmask" in steps:
             __salt__[systemd + "systemctl"]("unmask", unit)
             __salt__[systemd + "systemctl"]("unmask", "--runtime", unit)
-        if __salt__[systemd + "hand_over"](name, [wanted, *(one for one in others if sockets[one] == "active")]):
+        if __salt__["globoapp_socket.hand_over"](name, [wanted, *(one for one in others if sockets[one] == "active")]):
             __salt__[systemd + "systemctl"]("daemon-reload")
         if "start" in steps or "restart" in steps:
             __salt__[systemd + "systemctl"]("restart" if release in running else "start", unit)
@@ -138,9 +141,9 @@ def switch(settings):
         if release not in running:
             __salt__[systemd + "stop"](unit)
         if handed:
-            __salt__[systemd + "hand_over"](name, handed)
+            __salt__["globoapp_socket.hand_over"](name, handed)
         if "open" in steps and wanted not in handed:
-            __salt__[systemd + "remove_socket"](wanted)
+            __salt__["globoapp_socket.remove"](wanted)
         __salt__[systemd + "systemctl"]("daemon-reload")
         raise _failed(settings, f"{settings['version']} did not start: {error}") from error
     __salt__[systemd + "enable"](name, release)
@@ -151,8 +154,8 @@ def switch(settings):
         # Both addresses answer now. systemd lets go of the old one first: were this run cut here, the
         # release would go on with both, and the next run would put it right.
         for one in others:
-            __salt__[systemd + "remove_socket"](one)
-        if __salt__[systemd + "hand_over"](name, [wanted]):
+            __salt__["globoapp_socket.remove"](one)
+        if __salt__["globoapp_socket.hand_over"](name, [wanted]):
             __salt__[systemd + "systemctl"]("daemon-reload")
         # The release lets go of the old one by starting again, when nobody waits there any more; on the
         # new one clients wait in systemd's hands meanwhile.
@@ -170,7 +173,7 @@ def _drain(unit):
         if main not in holders or 1 in holders:
             continue
         try:
-            left = __utils__["globoapp_drain.drain"](main, one["inode"])
+            left = __utils__["globoapp_drain.drain"](main, one["inode"], lambda inode=one["inode"]: _waiting(inode))
         except OSError as error:
             log.warning("%s: clients that wait on the old address are lost: %s", unit, error)
         else:
@@ -178,17 +181,22 @@ def _drain(unit):
                 log.warning("%s: %s clients that wait on the old address are lost", unit, left)
 
 
+def _waiting(inode):
+    """How many connections wait to be accepted by a listening socket."""
+    return sum(one["waiting"] for one in __utils__["globoapp_proc.listeners"]() if one["inode"] == inode)
+
+
 def _open(settings, unit, known):
     """Have systemd listen on the address; where it cannot, nothing is left of it. The release has no part in that."""
     try:
-        __salt__["globoapp_systemd.write_socket"](settings["name"], settings["address"], settings["port"])
+        __salt__["globoapp_socket.write"](settings["name"], settings["address"], settings["port"])
         __salt__["globoapp_systemd.systemctl"]("daemon-reload")
         # One that is active lacks its descriptor (see plan), and start would leave it so. The release holds its own.
         __salt__["globoapp_systemd.systemctl"]("restart", unit)
     except CommandExecutionError as error:
         said = "\n".join(f"    | {line}" for line in __salt__["globoapp_systemd.journal"](unit, 5))
         if not known:
-            __salt__["globoapp_systemd.remove_socket"](unit)
+            __salt__["globoapp_socket.remove"](unit)
         raise CommandExecutionError(
             f"{settings['bind']}:{settings['port']} cannot be listened on; nothing was changed: {error}\n{said}"
         ) from error
@@ -218,7 +226,7 @@ def check(settings):
 
     .. code-block:: bash
 
-        salt-call globoapp_switch.check '{...}'
+        salt-call globoapp_switch.check "$SETTINGS"
     """
     name, release, course = settings["name"], settings["release"], __salt__["globoapp_deploy.course"](settings)
     health = __salt__["globoapp_release.record"](settings, release)["manifest"]["health"]
@@ -263,8 +271,8 @@ def _back(settings, error):
         return error
     if before is None:
         # The socket first: a client that comes would have the release started again.
-        for one in __salt__["globoapp_systemd.sockets"](settings["name"]):
-            __salt__["globoapp_systemd.remove_socket"](one)
+        for one in __salt__["globoapp_socket.found"](settings["name"]):
+            __salt__["globoapp_socket.remove"](one)
         __salt__["globoapp_systemd.enable"](settings["name"], None)
         __salt__["globoapp_systemd.stop"](__salt__["globoapp_systemd.instance"](settings["name"], settings["release"]))
         return CommandExecutionError(f"{error}\nNothing stood here before: it was stopped.")

@@ -1,5 +1,5 @@
 """
-The units of an app: instances of its template, its sockets, its candidate.
+The units of an app: instances of its template, its candidate. Its sockets are in :mod:`globoapp_socket`.
 
 ``<name>@PACKX_Y.service``
     one release; Sockets= hands it the listening socket that systemd holds.
@@ -67,19 +67,6 @@ def instance(name, release, candidate=False):
     return f"{name}{'-candidate' if candidate else ''}@{release}.service"
 
 
-def socket_unit(name, address, port):
-    """
-    The socket unit of an address.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'web*' globoapp_systemd.socket_unit globoapp 0.0.0.0 8000
-    """
-    return f"{name}-{address}:{port}.socket"
-
-
 def show(pattern):
     """
     The loaded units that match, by name: ``{"globoapp@PACK1_0.service": {"ActiveState": "active", ...}}``.
@@ -137,7 +124,7 @@ def systemctl(*arguments):
 
     .. code-block:: bash
 
-        salt 'web*' globoapp_systemd.systemctl is-system-running
+        salt 'web*' globoapp_systemd.systemctl daemon-reload
     """
     return _run("systemctl", *arguments).stdout.strip()
 
@@ -238,7 +225,7 @@ def enable(name, release):
 
     .. code-block:: bash
 
-        salt 'web*' globoapp_systemd.enable globoapp PACK1_0
+        salt 'web*' globoapp_systemd.enable globoapp PACK1_1
     """
     before = enabled(name)
     if release is None:
@@ -287,122 +274,3 @@ def temporary(name):
         for one in (os.listdir(directory) if os.path.isdir(directory) else [])
         if unit.fullmatch(one)
     ]
-
-
-def sockets(name):
-    """
-    The socket units of an app that have a file or are loaded: ``{unit: "active" or "inactive" ...}``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'web*' globoapp_systemd.sockets globoapp
-    """
-    found = {unit: state["ActiveState"] for unit, state in show(f"{name}-*:*.socket").items()}
-    for one in os.listdir(UNITS):
-        if one.startswith(f"{name}-") and ":" in one and one.endswith(".socket"):
-            found.setdefault(one, "inactive")
-    return found
-
-
-def write_socket(name, address, port):
-    """
-    Put the socket unit of an address in place, not started.
-
-    Returns True when the file changed.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'web*' globoapp_systemd.write_socket globoapp 0.0.0.0 8000
-    """
-    listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    return _write(
-        f"{UNITS}/{socket_unit(name, address, port)}",
-        f"""# Written by Salt (globoapp): the next deploy puts it back.
-[Unit]
-Description={name} on {listen}
-
-[Socket]
-ListenStream={listen}
-# With the service's own descriptor still open, a new socket may take the same port.
-ReusePort=yes
-# At boot the socket may come before its address.
-FreeBind=yes
-Backlog=4096
-Service={name}-activate.service
-# A release that cannot start must not take the socket down with it.
-TriggerLimitIntervalSec=0
-""",
-    )
-
-
-def remove_socket(unit):
-    """
-    Close a socket and remove its unit.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'web*' globoapp_systemd.remove_socket globoapp-0.0.0.0:8001.socket
-    """
-    stop(unit)
-    path = f"{UNITS}/{unit}"
-    if os.path.lexists(path):
-        os.unlink(path)
-        __utils__["globoapp_files.sync_directory"](UNITS)
-        systemctl("daemon-reload")
-
-
-def hand_over(name, units):
-    """
-    Name the sockets that instances get from their next start on.
-
-    units
-        The socket units, the one to stay first.
-
-    Returns True when that changed.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'web*' globoapp_systemd.hand_over globoapp '["globoapp-0.0.0.0:8000.socket"]'
-    """
-    directory = f"{UNITS}/{name}@.service.d"
-    if not os.path.isdir(directory):
-        os.makedirs(directory, 0o755)
-        __utils__["globoapp_files.sync_directory"](UNITS)
-    text = "# Written by Salt (globoapp): the next deploy puts it back.\n[Service]\n"
-    return _write(f"{directory}/sockets.conf", text + "".join(f"Sockets={unit}\n" for unit in units))
-
-
-def handed(name):
-    """
-    The socket units that instances get from their next start on, as :func:`hand_over` named them.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'web*' globoapp_systemd.handed globoapp
-    """
-    try:
-        with open(f"{UNITS}/{name}@.service.d/sockets.conf", encoding="utf-8") as handle:
-            return [line.strip()[len("Sockets=") :] for line in handle if line.startswith("Sockets=")]
-    except FileNotFoundError:
-        return []
-
-
-def _write(path, text):
-    try:
-        with open(path, encoding="utf-8") as handle:
-            if handle.read() == text:
-                return False
-    except FileNotFoundError:
-        pass
-    __utils__["globoapp_files.write"](path, text)
-    return True

@@ -2,9 +2,10 @@
 A virtualenv per lock: ``<root>/virtualenvs/<lock>-<interpreter>``, shared by releases with one lock.
 
 Built in place (virtualenvs don't move), from wheels only, hashes required, without a package index.
-It counts only with its mark ``.complete``, written last: what a crash leaves is built again. The
-core states cannot say that: virtualenv.managed leaves a directory behind when a hash is wrong, and
-reports it as there on the next run.
+It counts only with its mark ``.complete``, written last, and with all that the mark lists: what a
+crash leaves, or somebody has changed, is built again. The core states cannot say that:
+virtualenv.managed leaves a directory behind when a hash is wrong, and reports it as there on the
+next run.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import zipfile
 
@@ -70,16 +72,56 @@ def location(settings, lock):
 
     .. code-block:: bash
 
-        salt-call globoapp_virtualenv.location '{...}' "$(cat requirements.lock)"
+        salt-call globoapp_virtualenv.location "$SETTINGS" "$LOCK"
     """
     tag = interpreter(settings["python"])["tag"].replace("cpython-", "cp")
     digest = hashlib.sha256(lock.encode()).hexdigest()[:12]
     return os.path.join(settings["root"], "virtualenvs", f"{digest}-{tag}")
 
 
+def _listing(path):
+    """Every file of a virtualenv: ``{relative path: [mode, size, time of change in ns]}``, or a link's target."""
+    found = {}
+    for directory, names, files in os.walk(path):
+        for name in files + [one for one in names if os.path.islink(os.path.join(directory, one))]:
+            full = os.path.join(directory, name)
+            info = os.lstat(full)
+            told = [stat.S_IMODE(info.st_mode), info.st_size, info.st_mtime_ns]
+            found[os.path.relpath(full, path)] = os.readlink(full) if stat.S_ISLNK(info.st_mode) else told
+    found.pop(COMPLETE, None)
+    return found
+
+
+def differences(path):
+    """
+    How a virtualenv differs from what was built: a list of phrases, empty when it does not. By mode, size
+    and time of change of its files, not by what is in them: a deploy asks for this more than once.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_virtualenv.differences /opt/globoHUB/desafio/virtualenvs/0123456789ab-cp311
+    """
+    try:
+        mark = __utils__["globoapp_files.read_json"](f"{path}/{COMPLETE}")
+    except ValueError:
+        mark = None
+    if not mark or not os.path.exists(f"{path}/bin/python"):
+        return [f"the virtualenv {path} is not complete"]
+    found, built = _listing(path), mark.get("contents", {})
+    wrong = sorted(one for one in {*found, *built} if found.get(one) != built.get(one))
+    words = [
+        f"{one} " + ("is missing" if one not in found else "was changed" if one in built else "does not belong there")
+        for one in wrong[:3]
+    ]
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return [f"the virtualenv {path} is not what was built: {', '.join(words)}{more}"] if wrong else []
+
+
 def complete(path):
     """
-    Whether a virtualenv was built to its end and still has its interpreter.
+    Whether a virtualenv was built to its end and is still what was built.
 
     CLI Example:
 
@@ -87,7 +129,7 @@ def complete(path):
 
         salt 'web*' globoapp_virtualenv.complete /opt/globoHUB/desafio/virtualenvs/0123456789ab-cp311
     """
-    return os.path.exists(f"{path}/{COMPLETE}") and os.path.exists(f"{path}/bin/python")
+    return not differences(path)
 
 
 def installer(settings):
@@ -177,7 +219,7 @@ def build(settings, lock):
 
     .. code-block:: bash
 
-        salt-call globoapp_virtualenv.build '{...}' "$(cat requirements.lock)"
+        salt-call globoapp_virtualenv.build "$SETTINGS" "$LOCK"
     """
     path = location(settings, lock)
     if complete(path):
@@ -226,7 +268,8 @@ def build(settings, lock):
                 lock_file,
             )
         __utils__["globoapp_files.sync_tree"](path)
-        mark = {"lock": hashlib.sha256(lock.encode()).hexdigest(), "installer": tool}
+        digest = hashlib.sha256(lock.encode()).hexdigest()
+        mark = {"lock": digest, "installer": tool, "contents": _listing(path)}
         __utils__["globoapp_files.write_json"](f"{path}/{COMPLETE}", mark)
         __utils__["globoapp_files.sync_directory"](os.path.dirname(path))
     except BaseException:

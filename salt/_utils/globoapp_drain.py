@@ -46,22 +46,7 @@ def _duplicate(pid, number):
     return socket.socket(fileno=mine)
 
 
-def _waiting(inode):
-    """How many connections wait to be accepted: the receive queue of a listening socket (proc(5), /proc/net/tcp)."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table, encoding="ascii") as handle:
-                rows = handle.read().splitlines()[1:]
-        except FileNotFoundError:  # a kernel without IPv6
-            continue
-        for row in rows:
-            columns = row.split()
-            if columns[9] == inode:
-                return int(columns[4].partition(":")[2], 16)
-    return 0
-
-
-def drain(pid, inode, timeout=5):
+def drain(pid, inode, waiting, timeout=5):
     """
     Let a listening socket take no new connection, and wait until its owner has accepted those that it has.
 
@@ -69,6 +54,8 @@ def drain(pid, inode, timeout=5):
         A process that holds the socket, and goes on to accept from it.
     inode
         The socket, as ``globoapp_proc.listeners`` gives it.
+    waiting
+        A function without arguments: how many connections wait there to be accepted.
     timeout
         Seconds; an owner that does not accept is not waited for any longer.
 
@@ -84,11 +71,11 @@ def drain(pid, inode, timeout=5):
         listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, packed)
     until, quiet = time.monotonic() + timeout, None
     while time.monotonic() < until:
-        if _waiting(inode):
+        if waiting():
             quiet = None
         else:
             quiet = quiet or time.monotonic()
             if time.monotonic() - quiet > QUIET:
                 return 0
         time.sleep(PAUSE)
-    return _waiting(inode)
+    return waiting()

@@ -11,8 +11,8 @@ import os
 import shutil
 import tempfile
 
-# What a release directory may gain without its content having changed.
-NOT_CONTENT = {"__pycache__", ".venv"}
+# The link to the virtualenv is looked at by itself. Byte code is content: Python would run it in the source's place.
+NOT_CONTENT = {".venv"}
 
 
 def sync_directory(path):
@@ -133,7 +133,7 @@ def sha256(path):
 def contents(path):
     """
     What a directory holds: ``{relative path: sha256}``; a link's value is ``link:<target>``.
-    Byte code and the link to the virtualenv are no content.
+    The link to the virtualenv is no content.
     """
     found = {}
     for directory, names, files in os.walk(path):

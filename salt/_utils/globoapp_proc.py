@@ -29,7 +29,8 @@ def listeners(port=None):
     port
         Only those on this port.
 
-    Returns ``[{"address": "0.0.0.0", "port": 8000, "inode": "12345"}, ...]``.
+    Returns ``[{"address": "0.0.0.0", "port": 8000, "inode": "12345", "waiting": 0}, ...]``; waiting is how many
+    connections are to be accepted (the receive queue, proc(5)).
     """
     found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -44,7 +45,8 @@ def listeners(port=None):
                 continue
             address, number = _address(columns[1])
             if port is None or number == port:
-                found.append({"address": str(address), "port": number, "inode": columns[9]})
+                waiting = int(columns[4].partition(":")[2], 16)
+                found.append({"address": str(address), "port": number, "inode": columns[9], "waiting": waiting})
     return found
 
 

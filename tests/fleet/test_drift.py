@@ -25,11 +25,23 @@ DRIFT = {
     "disabled service": ("systemctl disable globoapp@PACK1_1", ["globoapp 1.1 serves"]),
     "removed unit": (f"rm {UNITS}/globoapp@.service; systemctl daemon-reload", ["unit globoapp@.service is defined"]),
     "removed socket unit": (f"rm {UNITS}/{SOCKET}; systemctl daemon-reload", ["globoapp 1.1 serves"]),
+    "edited socket unit": (
+        f"sed -i s/Backlog=4096/Backlog=1/ {UNITS}/{SOCKET}; systemctl daemon-reload",
+        ["globoapp 1.1 serves"],
+    ),
     "edited unit": (
         f"sed -i s/PrivateNetwork=yes/PrivateNetwork=no/ {UNITS}/globoapp@.service; systemctl daemon-reload",
         ["unit globoapp@.service is defined", "globoapp 1.1 serves"],
     ),
     "removed virtualenv": (f"rm -r {ROOT}/virtualenvs/*/bin", ["packages of globoapp 1.1 are installed"]),
+    "removed package": (
+        f"rm -r {ROOT}/virtualenvs/*/lib/python3*/site-packages/flask",
+        ["packages of globoapp 1.1 are installed", "globoapp 1.1 serves"],
+    ),
+    "planted byte code": (
+        f"mkdir {ROOT}/PACK1_1/__pycache__; echo x > {ROOT}/PACK1_1/__pycache__/api.cpython-311.pyc",
+        ["globoapp 1.1 is unpacked"],
+    ),
     "moved current": (f"ln -sfn PACK1_0 {ROOT}/current", [f"{ROOT}/current is globoapp 1.1"]),
     "another release by hand": ("systemctl start globoapp@PACK1_0", ["globoapp 1.1 serves"]),
 }

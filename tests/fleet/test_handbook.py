@@ -5,6 +5,7 @@ to end with 0, and what is shown under it has to be among what it prints.
 """
 
 import json
+import shlex
 import subprocess
 
 import pytest
@@ -12,6 +13,7 @@ from documents import CHECKOUT, PAGES, commands, examples, missing, public_funct
 
 MASTER = 'salt() { lab/fleet salt "$@"; }; salt-run() { lab/fleet salt-run "$@"; }; '
 PATHS = {name: CHECKOUT / "salt" / name / "globoapp.py" for name in ("_modules", "_runners")}
+INNER = sorted(path for path in (CHECKOUT / "salt/_modules").glob("globoapp_*.py"))
 EXAMPLES = [
     pytest.param(line, id=f"{kind.strip('_')}.{name}-{number}")
     for kind, path in PATHS.items()
@@ -77,3 +79,33 @@ def test_example_of_a_function(ready, line):
     # salt-run ends with 0 also when the runner raised.
     signs = ("ERROR executing", "Traceback", "is not available", "Exception occurred")
     assert (code, [sign for sign in signs if sign in output]) == (0, []), output[-3000:]
+
+
+@pytest.fixture(scope="module")
+def words(ready):
+    """What the examples of inner functions call $SETTINGS and the like, as the shell's text: that of web1."""
+    settings = ready.ask("web1", "globoapp.settings")["web1"]
+    artifact = ready.ask("web1", "globoapp_preflight.artifact", json.dumps(settings))["web1"]
+    said = {
+        "SETTINGS": json.dumps(settings),
+        "ARTIFACT": json.dumps(artifact),
+        "STANDING": json.dumps(ready.ask("web1", "globoapp_deploy.standing", json.dumps(settings))["web1"]),
+        "LOCK": artifact["lock"],
+        "VIRTUALENV": ready.ask("web1", "globoapp_release.record", json.dumps(settings), "PACK1_1")["web1"][
+            "virtualenv"
+        ],
+    }
+    call = 'salt-call() { lab/fleet exec web1 -- salt-call "$@"; }; '
+    return call + "".join(f"{name}={shlex.quote(text)}; " for name, text in said.items())
+
+
+@pytest.mark.parametrize("module", INNER, ids=lambda path: path.stem)
+def test_examples_of_an_inner_module(ready, words, module):
+    wrong = []
+    for name, text in public_functions(module).items():
+        for line in examples(text):
+            code, output = shell(ready, words + line)
+            if code or "Traceback" in output:
+                wrong.append(f"{name}: {line}: exit code {code}\n{output[-1500:]}")
+    assert not wrong, "\n".join(wrong)
+    assert ready.ask("web1", "globoapp.status")["web1"]["version"] == "1.1"

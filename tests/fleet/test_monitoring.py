@@ -16,6 +16,7 @@ BREAKS = {
     "unit masked until the next boot": f"systemctl mask --runtime --now {UNIT}",
     "unit file deleted": f"rm /etc/systemd/system/globoapp@.service; systemctl stop {UNIT}; systemctl daemon-reload",
     "socket gone": f"systemctl stop {SOCKET} {UNIT}; rm /etc/systemd/system/{SOCKET}; systemctl daemon-reload",
+    "flask removed": f"rm -r {ROOT}/virtualenvs/*/lib/*/site-packages/flask; systemctl kill --signal=KILL {UNIT}",
     "api.py removed": f"rm {ROOT}/PACK1_0/api.py; systemctl kill --signal=KILL {UNIT}",
 }
 EXTRA = "/etc/salt/test-pillar.yaml"

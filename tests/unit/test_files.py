@@ -101,10 +101,11 @@ def test_contents_tell_every_change(files, tmp_path):
     assert set(before) == {"api.py", "sub/b", "link"}
     assert before["link"] == "link:api.py"
     assert before["api.py"] == files.sha256(str(tmp_path / "api.py"))
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "__pycache__/api.pyc").write_text("byte code")
     (tmp_path / ".venv").symlink_to("/opt/venv")
     assert files.contents(str(tmp_path)) == before
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/api.pyc").write_text("byte code")
+    assert "__pycache__/api.pyc" in files.contents(str(tmp_path))
     (tmp_path / "sub/b").write_text("B")
     (tmp_path / "dir").symlink_to("sub")
     changed = files.contents(str(tmp_path))

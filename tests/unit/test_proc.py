@@ -48,6 +48,7 @@ def test_a_listener_is_seen_with_its_owner(proc, family, address):
         (found,) = proc.listeners(port)
         assert (found["address"], found["port"]) == (address, port)
         assert found in proc.listeners()
+        assert found["waiting"] == 0
         owners = proc.owners(found["inode"])
         assert [one["pid"] for one in owners] == [os.getpid()]
         with open("/proc/self/comm") as handle:

@@ -34,7 +34,6 @@ def wants(systemd):
 def test_names(systemd):
     assert systemd.instance("globoapp", "PACK1_0") == "globoapp@PACK1_0.service"
     assert systemd.instance("globoapp", "PACK1_0", True) == "globoapp-candidate@PACK1_0.service"
-    assert systemd.socket_unit("globoapp", "0.0.0.0", 8000) == "globoapp-0.0.0.0:8000.socket"
 
 
 def test_the_first_release_starts_at_boot(systemd):
@@ -113,7 +112,6 @@ def test_what_systemctl_says_becomes_data(systemd):
 def test_nothing_loaded_is_nothing(systemd):
     assert systemd.show("globoapp@*.service") == {}
     assert systemd.running("globoapp") == []
-    assert systemd.sockets("globoapp") == {}
 
 
 def test_systemd_reads_its_files_again_only_when_they_changed(systemd):
@@ -122,41 +120,6 @@ def test_systemd_reads_its_files_again_only_when_they_changed(systemd):
     systemd.said["show"] = SHOW.replace("NeedDaemonReload=no", "NeedDaemonReload=yes", 1)
     assert systemd.reload_if_needed("globoapp") is True
     assert systemd.calls[-1] == ("systemctl", "daemon-reload")
-
-
-def test_sockets_come_from_the_disk_and_from_systemd(systemd):
-    assert systemd.write_socket("globoapp", "0.0.0.0", 8000) is True
-    assert systemd.write_socket("globoapp", "0.0.0.0", 8000) is False
-    systemd.said["show"] = "Id=globoapp-10.0.0.5:81.socket\nActiveState=active\n"
-    assert systemd.sockets("globoapp") == {
-        "globoapp-10.0.0.5:81.socket": "active",
-        "globoapp-0.0.0.0:8000.socket": "inactive",
-    }
-
-
-@pytest.mark.parametrize(("address", "listen"), [("10.0.0.5", "10.0.0.5:8000"), ("::1", "[::1]:8000")])
-def test_a_socket_listens_where_it_should(systemd, address, listen):
-    systemd.write_socket("globoapp", address, 8000)
-    with open(f"{systemd.UNITS}/globoapp-{address}:8000.socket") as handle:
-        assert f"\nListenStream={listen}\n" in handle.read()
-
-
-def test_a_socket_goes_with_its_file(systemd):
-    systemd.write_socket("globoapp", "0.0.0.0", 8000)
-    systemd.remove_socket("globoapp-0.0.0.0:8000.socket")
-    assert os.listdir(systemd.UNITS) == [TEMPLATE]
-    assert ("systemctl", "stop", "--", "globoapp-0.0.0.0:8000.socket") in systemd.calls
-    assert systemd.calls[-1] == ("systemctl", "daemon-reload")
-
-
-def test_sockets_are_handed_over_in_order(systemd):
-    assert systemd.handed("globoapp") == []
-    both = ["globoapp-0.0.0.0:8000.socket", "globoapp-0.0.0.0:81.socket"]
-    assert systemd.hand_over("globoapp", both) is True
-    assert systemd.hand_over("globoapp", both) is False
-    assert systemd.handed("globoapp") == both
-    assert systemd.hand_over("globoapp", both[:1]) is True
-    assert systemd.handed("globoapp") == both[:1]
 
 
 def test_a_command_that_fails_speaks_for_itself(systemd):

@@ -100,11 +100,28 @@ def test_a_wheel_that_is_missing_is_named_before_anything_is_made(settings, venv
     assert built(settings) == []
 
 
-@pytest.mark.parametrize("broken", [".complete", "bin/python"])
-def test_what_a_cut_left_is_built_again(settings, venvs, lock, broken):
+SITE = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+BROKEN = {
+    "the mark is gone": ("rm .complete", "is not complete"),
+    "the mark is torn": ("echo '{' > .complete", "is not complete"),
+    "the interpreter is gone": ("rm bin/python", "is not complete"),
+    "a module is gone": (f"rm {SITE}/alpha.py", f"{SITE}/alpha.py is missing"),
+    "a module was edited": (f"echo x=1 >> {SITE}/alpha.py", f"{SITE}/alpha.py was changed"),
+    "a module may be written": (f"chmod 666 {SITE}/alpha.py", f"{SITE}/alpha.py was changed"),
+    "a module was added": (f"touch {SITE}/sitecustomize.py", f"{SITE}/sitecustomize.py does not belong there"),
+    "all is gone": (f"rm -r {SITE}", " more"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_a_cut_left_or_a_person_changed_is_built_again(settings, venvs, lock, broken):
     settings["installer"] = "uv"
+    script, said = BROKEN[broken]
     path = venvs.build(settings, lock)["path"]
-    os.unlink(f"{path}/{broken}")
+    assert venvs.differences(path) == []
+    subprocess.run(script, shell=True, cwd=path, check=True)
+    (told,) = venvs.differences(path)
+    assert path in told and said in told
     assert not venvs.complete(path)
     assert venvs.build(settings, lock)["built"] is True
     assert venvs.complete(path)

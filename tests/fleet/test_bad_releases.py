@@ -143,3 +143,17 @@ def test_the_first_release_of_a_server_fails(web, tmp_path):
     assert web.call("globoapp.status")["running"] == []
     web.deploy("1.0")
     web.assert_serves("1.0")
+
+
+def test_the_first_release_of_a_server_sickens_after_the_switch(web, tmp_path):
+    web.wipe()
+    with release(tmp_path, "9.13", after=SICK_AFTER_SWITCH):
+        outcome = web.apply("9.13", soak=5)
+    assert outcome.code != 0
+    assert "Nothing stood here before: it was stopped." in outcome.failed
+    status = web.call("globoapp.status")
+    assert (status["version"], status["running"], status["at_boot"]) == (None, [], [])
+    assert not web.answers()
+    assert web.sh("systemctl list-units --plain --no-legend 'globoapp*.socket'") == ""
+    web.deploy("1.0")
+    web.assert_serves("1.0")

@@ -1,5 +1,5 @@
 # make demo       from nothing to a fleet that serves 1.0
-# make test       lint, unit, functional (Salt 3008 and 3006), apps, daemons, and the main job on real machines
+# make test       everything: lint, unit, functional (Salt 3008 and 3006), apps, daemons, real machines
 # make down       nothing left of demo and tests
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -7,7 +7,7 @@ VENV := .venv
 VENV_3006 := .venv-3006
 PYTEST_FLAGS ?=
 
-.PHONY: help demo test test-3006 test-fleet test-vagrant bench cuts lint down prepare venv venv-3006
+.PHONY: help demo test test-quick test-3006 test-fleet test-vagrant bench lint down prepare venv venv-3006
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(MAKEFILE_LIST)
@@ -18,17 +18,19 @@ demo:
 down:
 	@lab/fleet down --all
 
-# On real machines `make test` runs what has been seen green in one session on one fleet; `make test-fleet`
-# runs all there is, and takes longer.
-MACHINES := deploy suites bad_input drift reboot two_versions repository address
+# Machines wait most of the time: two workers, each with a fleet of its own, in the order of tests/fleet/conftest.py.
+TWO_FLEETS := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
-test: lint test-3006
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/app tests/unit tests/functional tests/integration
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) $(MACHINES:%=tests/fleet/test_%.py)
+test: lint test-3006 test-quick
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) $(TWO_FLEETS) tests/integration tests/fleet
 
-# make test-fleet  all tests on real machines
+# make test-quick  the apps, unit and functional tests: what needs no daemons and no machines
+test-quick: dist venv
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 tests/app tests/unit tests/functional
+
+# make test-fleet  all tests on real machines, where they can be booted
 test-fleet: dist venv
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) $(TWO_FLEETS) tests/fleet
 
 # make test-vagrant  the Vagrantfile for real, in LXC containers, from nothing to nothing
 test-vagrant: dist
@@ -39,13 +41,9 @@ bench: dist
 	@lab/fleet up --web 2
 	@bench/switches.py
 
-# make cuts       cut a deploy at 66 points: the process, the minion, the power
-cuts: dist venv
-	@GLOBOAPP_CUTS=66 $(VENV)/bin/pytest -s $(PYTEST_FLAGS) tests/fleet/test_cuts.py
-
 # make test-3006  unit and functional tests on Salt 3006 LTS
 test-3006: dist venv-3006
-	@$(VENV_3006)/bin/pytest $(PYTEST_FLAGS) tests/unit tests/functional
+	@$(VENV_3006)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 tests/unit tests/functional
 
 # make lint       ruff, yamllint, salt-lint, shellcheck
 lint: venv

@@ -1,5 +1,6 @@
 """The fleet that these tests share: a master and two web servers, made for them and taken down after them.
 
+With pytest-xdist each worker has one of its own, and a file's tests stay together (--dist loadfile).
 GLOBOAPP_FLEET_KEEP=1 leaves it up (and takes one that is up), for the next run: GLOBOAPP_LAB=test lab/fleet status.
 """
 
@@ -12,8 +13,8 @@ import pytest
 from deploys import apply, listing
 from machines import CHECKOUT, Fleet, until
 
-# Where it matters: the fresh minions come first, what makes the most of a mess last.
-FIRST, LAST = ("test_deploy",), ("test_monitoring", "test_machines")
+# Fresh minions come first, then what takes longest; what makes the most of a mess comes last.
+FIRST, LAST = ("test_deploy", "test_cuts", "test_drift", "test_handbook"), ("test_monitoring", "test_machines")
 
 
 def pytest_collection_modifyitems(items):
@@ -21,9 +22,26 @@ def pytest_collection_modifyitems(items):
 
     def place(item):
         name = item.path.stem
-        return (name in LAST) - (name in FIRST) if "fleet" in item.path.parts else -2
+        if "fleet" not in item.path.parts:
+            return -1
+        return FIRST.index(name) if name in FIRST else len(FIRST) + (name in LAST)
 
     items.sort(key=place)
+
+
+@pytest.fixture
+def say(request):
+    """A function that has a line printed at the end of the session: workers of pytest-xdist have no terminal."""
+    return lambda text: request.node.user_properties.append(("said", text))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints what tests said."""
+    reports = [one for kind in ("passed", "failed") for one in terminalreporter.stats.get(kind, [])]
+    for report in reports:
+        for name, text in report.user_properties if report.when == "call" else ():
+            if name == "said":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('/')[2]}: {text}")
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +50,8 @@ def fleet():
     can = subprocess.run(["lab/fleet", "can"], capture_output=True, text=True, cwd=CHECKOUT)
     if can.returncode:
         pytest.skip(can.stderr.strip())
-    these = Fleet("test")
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    these = Fleet(f"test-{worker}" if worker else "test")
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", 143))
     keep = os.environ.get("GLOBOAPP_FLEET_KEEP") == "1"
     try:

@@ -96,7 +96,7 @@ def pillar(master, web):
 
 
 @pytest.mark.parametrize("fault", BREAKS)
-def test_serves_again_without_a_person(web, master, fault, capsys):
+def test_serves_again_without_a_person(web, master, fault, say):
     until(lambda: "api" not in master.open("web1"))
     # The states of the healing before end after it serves again; until then the beacon is silent.
     until(lambda: web.call("globoapp.deploying") is None)
@@ -107,8 +107,7 @@ def test_serves_again_without_a_person(web, master, fault, capsys):
     until(lambda: web.call("globoapp.status")["differences"] == [], 120)
     alerts = [seconds(one["since"]) - broken for one in master.past("web1", broken) if one["probe"] == "api"]
     told = f"{alerts[0]:.1f} s to the alert" if alerts else "no alert: systemd was quicker"
-    with capsys.disabled():
-        print(f"\n{fault}: {told}, {healed:.1f} s to the first answer")
+    say(f"{told}, {healed:.1f} s to the first answer")
     until(lambda: "api" not in master.open("web1"))
     web.assert_serves("1.0")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 
+import pytest
 from machines import CHECKOUT, until
 
 sys.path.insert(0, str(CHECKOUT / "tools"))
@@ -147,10 +149,14 @@ class Load:
     def __init__(self, *urls, rate=100, connections=32):
         self.command = [sys.executable, str(CHECKOUT / "bench/load.py"), *urls, "--announce"]
         self.command += [f"--rate={rate}", f"--connections={connections}", "--samples"]
-        self.seen = None
+        self.urls, self.seen = urls, None
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        if not select.select([self.process.stdout], [], [], 60)[0]:
+            self.process.kill()
+            self.process.communicate()
+            pytest.fail(f"nothing answers at {' or '.join(self.urls)}")
         assert self.process.stdout.readline() == "started\n"
         return self
 

@@ -83,7 +83,9 @@ def test_example_of_a_function(ready, line):
 
 @pytest.fixture(scope="module")
 def words(ready):
-    """What the examples of inner functions call $SETTINGS and the like, as the shell's text: that of web1."""
+    """What the examples of inner functions call $SETTINGS and the like, as the shell's text: those of web1 with 1.1."""
+    pillar = json.dumps({"version": "1.1", "port": 8000, "globoapp": {"prove": 0, "soak": 0}})
+    assert ready.salt("web*", "state.apply", "globoapp", f"pillar={pillar}").returncode == 0
     settings = ready.ask("web1", "globoapp.settings")["web1"]
     artifact = ready.ask("web1", "globoapp_preflight.artifact", json.dumps(settings))["web1"]
     said = {

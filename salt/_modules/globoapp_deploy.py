@@ -249,7 +249,7 @@ def _line(settings):
     }
 
 
-def repaired(standing, changed, duration):
+def repaired(settings, standing, changed, duration):
     """
     Write the ledger line of a repair that no state run made.
 
@@ -266,9 +266,8 @@ def repaired(standing, changed, duration):
 
     .. code-block:: bash
 
-        salt-call globoapp_deploy.repaired "$STANDING" '["the unit was missing"]' 0.5
+        salt-call globoapp_deploy.repaired "$SETTINGS" "$STANDING" '["the unit was missing"]' 0.5
     """
-    root = __salt__["globoapp_monitor.root"]()
     kept = ("host", "name", "version", "port", "bind", "address")
     entry = {
         **{key: standing[key] for key in kept},
@@ -280,7 +279,7 @@ def repaired(standing, changed, duration):
         "duration": duration,
         "changed": changed,
     }
-    entry = __utils__["globoapp_ledger.append"](root, entry, __utils__["globoapp_files.append_line"])
+    entry = __utils__["globoapp_ledger.append"](settings["root"], entry, __utils__["globoapp_files.append_line"])
     __salt__["event.send"](f"globoapp/deploy/{__opts__['id']}", entry)
     return entry
 

@@ -37,10 +37,11 @@ def heal():
 
 
 def _heal():
-    who = __utils__["globoapp_lock.busy"](os.path.join(__salt__["globoapp_monitor.root"](), ".globoapp", "lock"))
+    settings = {"root": __salt__["globoapp_monitor.root"]()}
+    who = __utils__["globoapp_lock.busy"](os.path.join(settings["root"], ".globoapp", "lock"))
     if who is not None:
         return "refused", f"{who.get('what', 'a deploy')} is under way, job id {who.get('jid')}"
-    standing = __salt__["globoapp_deploy.standing"]({"root": __salt__["globoapp_monitor.root"]()})
+    standing = __salt__["globoapp_deploy.standing"](settings)
     if standing is None:
         return "refused", "nothing is deployed on this host"
     began = time.monotonic()
@@ -53,9 +54,9 @@ def _heal():
     failed = [one["comment"] for one in states.values() if one["result"] is False]
     if failed:
         return "failed", "\n".join(failed)[:4000]
-    if aid and __salt__["globoapp_deploy.standing"]({"root": __salt__["globoapp_monitor.root"]()}) == standing:
+    if aid and __salt__["globoapp_deploy.standing"](settings) == standing:
         # The states found nothing left to do, and so wrote no line.
-        __salt__["globoapp_deploy.repaired"](standing, aid, round(time.monotonic() - began, 3))
+        __salt__["globoapp_deploy.repaired"](settings, standing, aid, round(time.monotonic() - began, 3))
     done = aid + [one.get("__id__", tag) for tag, one in states.items() if one.get("changes")]
     return "healed", f"{standing['version']} was put back: {', '.join(done) or 'nothing had to be changed'}"
 

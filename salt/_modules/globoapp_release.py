@@ -233,12 +233,8 @@ def environment(settings, manifest, test=False):
         escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
         lines.append(f'{key}="{escaped}"\n')
     text = "".join(lines)
-    try:
-        with open(path, encoding="utf-8") as handle:
-            if handle.read() == text and stat.S_IMODE(os.fstat(handle.fileno()).st_mode) == 0o600:
-                return False
-    except FileNotFoundError:
-        pass
+    if __utils__["globoapp_files.read"](path) == text and stat.S_IMODE(os.stat(path).st_mode) == 0o600:
+        return False
     if not test:
         __utils__["globoapp_files.write"](path, text, 0o600)  # a value may be a secret; systemd reads it as root
     return True

@@ -253,8 +253,8 @@ def plan(settings):
         steps["start"] = f"{unit} does not run"
     elif "open" in steps or handed != [wanted]:
         steps["restart"] = f"{unit} does not have {wanted} alone"
-    elif outdated(settings, release):
-        steps["restart"] = outdated(settings, release)
+    elif old := outdated(settings, release):
+        steps["restart"] = old
     if systemd["enabled"](name) != [release]:
         steps["enable"] = f"{release} does not start at boot"
     others = [one for one in running if one != release]

@@ -72,7 +72,7 @@ def written(name, address, port):
 
         salt 'web*' globoapp_socket.written globoapp 0.0.0.0 8000
     """
-    return _read(f"{UNITS}/{unit(name, address, port)}") == _text(name, address, port)
+    return __utils__["globoapp_files.read"](f"{UNITS}/{unit(name, address, port)}") == _text(name, address, port)
 
 
 def write(name, address, port):
@@ -141,21 +141,12 @@ def handed(name):
 
         salt 'web*' globoapp_socket.handed globoapp
     """
-    lines = (_read(f"{UNITS}/{name}@.service.d/sockets.conf") or "").splitlines()
+    lines = (__utils__["globoapp_files.read"](f"{UNITS}/{name}@.service.d/sockets.conf") or "").splitlines()
     return [line.strip()[len("Sockets=") :] for line in lines if line.startswith("Sockets=")]
 
 
-def _read(path):
-    """A file's text; None when there is none."""
-    try:
-        with open(path, encoding="utf-8") as handle:
-            return handle.read()
-    except FileNotFoundError:
-        return None
-
-
 def _write(path, text):
-    if _read(path) == text:
+    if __utils__["globoapp_files.read"](path) == text:
         return False
     __utils__["globoapp_files.write"](path, text)
     return True

@@ -150,8 +150,8 @@ def serving(name, **kwargs):
     """
     settings = _settings()
     steps = __salt__["globoapp_serving.plan"](settings)
-    if __opts__["test"] and not {"start", "restart"} & set(steps) and _renewed(settings):
-        steps["restart"] = f"{', '.join(_renewed(settings))} would be replaced"
+    if __opts__["test"] and not {"start", "restart"} & set(steps) and (renewed := _renewed(settings)):
+        steps["restart"] = f"{', '.join(renewed)} would be replaced"
     if not steps:
         return _answer(name, f"{name} serves {settings['address']}:{settings['port']}.")
     if __opts__["test"]:

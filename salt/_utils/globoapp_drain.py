@@ -46,7 +46,7 @@ def _duplicate(pid, number):
     return socket.socket(fileno=mine)
 
 
-def drain(pid, inode, waiting, timeout=5):
+def drain(pid, inode, listeners, timeout=5):
     """
     Let a listening socket take no new connection, and wait until its owner has accepted those that it has.
 
@@ -54,14 +54,18 @@ def drain(pid, inode, waiting, timeout=5):
         A process that holds the socket, and goes on to accept from it.
     inode
         The socket, as ``globoapp_proc.listeners`` gives it.
-    waiting
-        A function without arguments: how many connections wait there to be accepted.
+    listeners
+        ``globoapp_proc.listeners``.
     timeout
         Seconds; an owner that does not accept is not waited for any longer.
 
     Returns how many connections were still waiting at the end. Raises OSError where the kernel has no
     pidfd_getfd(2) or does not allow it.
     """
+
+    def waiting():
+        return sum(one["waiting"] for one in listeners() if one["inode"] == inode)
+
     number = _descriptor(pid, inode)
     if number is None:
         return 0

@@ -60,17 +60,23 @@ def write_json(path, data, mode=0o644):
     write(path, json.dumps(data, indent=1, sort_keys=True) + "\n", mode)
 
 
+def read(path):
+    """The text of a file; None when there is no such file."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+
+
 def read_json(path):
     """
     The JSON document in ``path``; None when there is no such file.
 
     Raises ValueError when the file is there and is not JSON.
     """
-    try:
-        with open(path, encoding="utf-8") as handle:
-            return json.load(handle)
-    except FileNotFoundError:
-        return None
+    text = read(path)
+    return None if text is None else json.loads(text)
 
 
 def append_line(path, line, mode=0o644):

@@ -12,7 +12,8 @@ import types
 
 import pytest
 from deploys import apply, listing
-from machines import CHECKOUT, Fleet, until
+from machines import CHECKOUT, Fleet
+from polling import until
 
 # Fresh minions come first, then what takes longest; what makes the most of a mess comes last.
 FIRST, LAST = ("test_deploy", "test_cuts", "test_drift", "test_handbook"), ("test_monitoring", "test_machines")

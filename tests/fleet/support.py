@@ -12,7 +12,8 @@ import urllib.request
 from dataclasses import dataclass, field
 
 import pytest
-from machines import CHECKOUT, until
+from machines import CHECKOUT
+from polling import until
 
 sys.path.insert(0, str(CHECKOUT / "tools"))
 import artifact  # noqa: E402
@@ -196,4 +197,4 @@ def release(tmp_path, version, base="1.0", before="", after="", health=None, **m
         made.with_name(made.name + ".sha256").unlink()
 
 
-__all__ = ["CHECKOUT", "Load", "Outcome", "QUICK", "ROOT", "Web", "release", "until"]
+__all__ = ["CHECKOUT", "Load", "Outcome", "QUICK", "ROOT", "Web", "release"]

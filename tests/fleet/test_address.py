@@ -1,7 +1,8 @@
 """The port and the address of a live server change: the new one answers before the old one closes."""
 
 import pytest
-from support import Load, Web, until
+from polling import until
+from support import Load, Web
 
 
 @pytest.fixture(scope="module")

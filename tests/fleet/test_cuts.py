@@ -16,7 +16,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import CHECKOUT, ROOT, Load, Web, until
+from polling import until
+from support import CHECKOUT, ROOT, Load, Web
 
 CUTS = int(os.environ.get("GLOBOAPP_CUTS", "60"))
 SEED = int(os.environ.get("GLOBOAPP_SEED", random.randrange(10**6)))

@@ -2,7 +2,7 @@
 
 import pytest
 from deploys import apply, highstate, ledger, serves
-from machines import until
+from polling import until
 
 ROOT, UNITS = "/opt/globoHUB/desafio", "/etc/systemd/system"
 SOCKET = "globoapp-0.0.0.0:8080.socket"

@@ -8,7 +8,8 @@ import urllib.request
 
 import pytest
 from comment_load import CommentLoad, lost
-from machines import CHECKOUT, until
+from machines import CHECKOUT
+from polling import until
 
 HOST = "web2"
 

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 
 import pytest
+from deploys import apply
 from documents import CHECKOUT, PAGES, commands, examples, missing, public_functions
 
 MASTER = 'salt() { lab/fleet salt "$@"; }; salt-run() { lab/fleet salt-run "$@"; }; '
@@ -40,9 +41,7 @@ def shell(fleet, text):
 def deployed(fleet):
     """1.0, then 1.1 on both web servers: what every page begins with."""
     for version in ("1.0", "1.1"):
-        pillar = json.dumps({"version": version, "port": 8000, "globoapp": {"prove": 0, "soak": 0}})
-        done = fleet.salt("web*", "state.apply", "globoapp", f"pillar={pillar}", "--state-output=mixed_id")
-        assert done.returncode == 0, done.stdout
+        apply(fleet, "web*", version=version, port=8000).green()
     return fleet
 
 
@@ -65,8 +64,7 @@ def test_commands_of_a_page(deployed, page):
 def ready(fleet):
     """A fleet with two versions on each web server, and where node_exporter's files go on the master."""
     for version in ("1.0", "1.1"):
-        pillar = json.dumps({"version": version, "globoapp": {"prove": 0, "soak": 0}})
-        assert fleet.salt("web*", "state.apply", "globoapp", f"pillar={pillar}").returncode == 0
+        apply(fleet, "web*", version=version).green()
     fleet.exec("master", "mkdir", "-p", "/var/lib/prometheus/node-exporter", check=True)
     yield fleet
     over = '{"probe": "api", "state": "clear", "message": "the test is over"}'
@@ -84,8 +82,7 @@ def test_example_of_a_function(ready, line):
 @pytest.fixture(scope="module")
 def words(ready):
     """What the examples of inner functions call $SETTINGS and the like, as the shell's text: those of web1 with 1.1."""
-    pillar = json.dumps({"version": "1.1", "port": 8000, "globoapp": {"prove": 0, "soak": 0}})
-    assert ready.salt("web*", "state.apply", "globoapp", f"pillar={pillar}").returncode == 0
+    apply(ready, "web*", version="1.1", port=8000).green()
     settings = ready.ask("web1", "globoapp.settings")["web1"]
     artifact = ready.ask("web1", "globoapp_preflight.artifact", json.dumps(settings))["web1"]
     said = {

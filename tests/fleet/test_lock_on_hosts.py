@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 from machines import CHECKOUT
-from support import QUICK, ROOT, Load, Web, until
+from polling import until
+from support import QUICK, ROOT, Load, Web
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import subprocess
 import urllib.request
 
 import pytest
-from machines import Fleet, until
+from machines import Fleet
+from polling import until
 
 STATE = pathlib.Path("/var/lib/globoapp-lab")
 

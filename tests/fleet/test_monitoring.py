@@ -5,7 +5,7 @@ import time
 from datetime import datetime
 
 import pytest
-from machines import until
+from polling import until
 from support import ROOT, Web
 
 UNIT, SOCKET = "globoapp@PACK1_0.service", "globoapp-0.0.0.0:8000.socket"

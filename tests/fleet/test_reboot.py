@@ -1,7 +1,7 @@
 """A server that was rebooted serves again, by itself."""
 
 from deploys import apply, get, main_pid, serves
-from machines import until
+from polling import until
 
 
 def test_a_rebooted_server_serves_again_without_salt(fleet, serving_1_0):

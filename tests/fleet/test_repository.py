@@ -9,8 +9,8 @@ import urllib.request
 
 import pytest
 from distribution import ROOT, tools_python
-from machines import until
 from nginx import Nginx
+from polling import until
 
 HOST, PORT, TREE = "web1", 9100, "/opt/fetched"
 CA = "/etc/globoapp-test-ca.pem"

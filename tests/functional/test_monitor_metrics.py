@@ -4,22 +4,13 @@ import json
 import os
 import socket
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 
 import debian
 import pytest
+from polling import until
 from watchmaster import Master, event, line, report
-
-
-def until(check, timeout=60):
-    """Polls until check() returns something true, which it returns; fails the test when it never does."""
-    deadline = time.monotonic() + timeout
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {check}"
-        time.sleep(0.05)
-    return found
 
 
 def program(name, package):

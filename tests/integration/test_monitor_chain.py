@@ -1,13 +1,14 @@
 """Beacon, event, reaction, runner, webhook: the whole chain with real daemons, configured as it is shipped."""
 
+import functools
 import json
 import os
 import shutil
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import polling
 import pytest
 import salt.loader
 import yaml
@@ -32,13 +33,8 @@ def tidy():
 """
 
 
-def until(check, timeout=90):
-    """Polls until check() returns something true, which it returns; fails the test when it never does."""
-    deadline = time.monotonic() + timeout
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {check}"
-        time.sleep(0.1)
-    return found
+# Daemons that start and reconnect.
+until = functools.partial(polling.until, timeout=90)
 
 
 def server(handle):

@@ -22,12 +22,6 @@ def inode(server):
     return str(os.fstat(server.fileno()).st_ino)
 
 
-def waiting(tree, server):
-    """How many connections wait at a server, as a function of no arguments."""
-    number = inode(server)
-    return lambda: sum(one["waiting"] for one in tree.utils.globoapp_proc.listeners() if one["inode"] == number)
-
-
 def test_those_that_wait_are_accepted_and_nobody_comes_after(tree, drain, listening):
     where = listening.getsockname()
     early = [socket.create_connection(where) for _ in range(5)]
@@ -39,7 +33,7 @@ def test_those_that_wait_are_accepted_and_nobody_comes_after(tree, drain, listen
 
     owner = threading.Thread(target=accept)
     owner.start()
-    assert drain.drain(os.getpid(), inode(listening), waiting(tree, listening)) == 0
+    assert drain.drain(os.getpid(), inode(listening), tree.utils.globoapp_proc.listeners) == 0
     owner.join()
     with pytest.raises(TimeoutError):
         socket.create_connection(where, timeout=0.5)
@@ -53,8 +47,8 @@ def test_those_that_wait_are_accepted_and_nobody_comes_after(tree, drain, listen
 
 def test_an_owner_that_does_not_accept_is_not_waited_for(tree, drain, listening):
     with socket.create_connection(listening.getsockname()):
-        assert drain.drain(os.getpid(), inode(listening), waiting(tree, listening), timeout=0.3) == 1
+        assert drain.drain(os.getpid(), inode(listening), tree.utils.globoapp_proc.listeners, timeout=0.3) == 1
 
 
-def test_a_socket_that_the_process_does_not_hold(drain):
-    assert drain.drain(os.getpid(), "0", lambda: 0) == 0
+def test_a_socket_that_the_process_does_not_hold(tree, drain):
+    assert drain.drain(os.getpid(), "0", tree.utils.globoapp_proc.listeners) == 0

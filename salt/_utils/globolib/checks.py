@@ -1,0 +1,153 @@
+"""What is wrong with one value of a setting: pure functions that return a line for a person, or None."""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+# Seconds, with the range in which they make sense.
+SECONDS = {
+    "prove": (0, 300),
+    "soak": (0, 3600),
+    "timeout": (0.1, 60),
+    "deadline": (1, 600),
+    "lock_wait": (0, 3600),
+}
+
+VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
+SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+NO_VERSION = (
+    "version is missing: nothing is deployed here yet, and neither pillar nor the command line "
+    'names one; say pillar=\'{"version": "1.0"}\''
+)
+
+
+def version_problem(value: Any) -> str | None:
+    """What is wrong with a version, or None."""
+    if isinstance(value, (int, float)):
+        return (
+            f"version is the number {value}: to YAML 1.10 and 1.1 are one number; "
+            f'write it in quotes, version: "{value}"'
+        )
+    if not isinstance(value, str):
+        return f'version is {value!r}: write it as a quoted string, version: "1.0"'
+    if not VERSION.match(value):
+        return f'version is {value!r}: two to four numbers with dots are a version, like "1.1" or "1.2.3"'
+    return None
+
+
+def port_problem(value: Any) -> str | None:
+    """What is wrong with a port, or None."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f"port is {value!r}: a whole number without quotes, from 1 to 65535"
+    if not 1 <= value <= 65535:
+        return f"port is {value}: it must be from 1 to 65535"
+    return None
+
+
+def address(value: Any, interfaces: Mapping[str, Sequence[str]]) -> tuple[str | None, str | None]:
+    """
+    ``bind`` as an IP address: one of this host, a wildcard, or the first of a named interface.
+
+    Returns ``(address, problem)``, one of them None.
+    """
+    known = {name: addresses for name, addresses in sorted(interfaces.items()) if addresses}
+    if isinstance(value, str) and value in known:
+        return known[value][0], None
+    try:
+        parsed = ipaddress.ip_address(value) if isinstance(value, str) else None
+    except ValueError:
+        parsed = None
+    here = [one for addresses in known.values() for one in addresses]
+    if parsed is not None and (parsed.is_unspecified or str(parsed) in here):
+        return str(parsed), None
+    have = ", ".join(f"{name} ({', '.join(addresses)})" for name, addresses in known.items())
+    what = "not an address of this host" if parsed is not None else "neither an IP address nor an interface"
+    return None, f"bind is {value!r}: {what}; this host has {have}; 0.0.0.0 is all of IPv4"
+
+
+def path_problem(key: str, value: Any) -> str | None:
+    """What is wrong with an absolute path, or None."""
+    if not isinstance(value, str) or not value.startswith("/"):
+        return f"{key} is {value!r}: an absolute path"
+    if {".", ".."} & set(value.split("/")) or not re.fullmatch(r"[A-Za-z0-9_./@+-]+", value):
+        return f"{key} is {value!r}: an absolute path of letters, digits and . _ - / only, without .."
+    if len(value.split("/")) - value.count("//") - value.endswith("/") < 3:  # tree.sls sets its owner and mode
+        return f"{key} is {value!r}: a path of its own, at least two directories deep"
+    return None
+
+
+def url_problem(key: str, value: Any) -> str | None:
+    """What is wrong with the address of files, or None."""
+    if not isinstance(value, str) or not re.match(r"(salt|https|file)://\S+\Z", value):
+        return f"{key} is {value!r}: a salt://, https:// or file:// address"
+    if "@" in value.split("/")[2]:
+        return f"{key} holds credentials: they would be seen in output and logs; put them in globoapp:credentials"
+    return None
+
+
+def keep_problem(value: Any) -> str | None:
+    """What is wrong with a number of releases to keep, or None."""
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return None
+    return f'keep is {value!r}: the number of releases to keep, 1 or more, or "all"'
+
+
+def credentials_problem(value: Any) -> str | None:
+    """What is wrong with ``credentials``, without a word of what they hold; or None."""
+    fits = isinstance(value, Mapping) and set(value) in ({"token"}, {"user", "password"})
+    if value is None or (fits and all(isinstance(one, str) and one for one in value.values())):
+        return None
+    return "credentials must be either user and password, or token, each a text"
+
+
+def environment_problem(value: Any) -> str | None:
+    """What is wrong with the variables for the app, or None."""
+    if not isinstance(value, Mapping):
+        return f"environment is a {type(value).__name__}: it must be a mapping of variable to value"
+    bad = [name for name in value if not VARIABLE.match(str(name))]
+    if bad:
+        return f"environment has {bad[0]!r}: a variable's name is letters, digits and _"
+    bad = [name for name, text in value.items() if not isinstance(text, (str, int)) or "\n" in str(text)]
+    if bad:
+        return f"environment:{bad[0]} must be one line of text"
+    return None
+
+
+def _seconds_problem(key: str, value: Any) -> str | None:
+    low, high = SECONDS[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        return f"{key} is {value!r}: seconds, a number from {low} to {high}"
+    return None
+
+
+def _name_problem(key: str, value: Any) -> str | None:
+    if not isinstance(value, str) or not NAME.match(value):
+        return f"{key} is {value!r}: lower-case letters, digits and _, beginning with a letter"
+    return None
+
+
+def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """``(key, problem or None)`` for each setting that can be judged by itself."""
+    yield "version", None if values["version"] is None else version_problem(values["version"])
+    yield "port", port_problem(values["port"])
+    for key in ("root", "python", "ca"):
+        yield key, None if key == "ca" and values[key] is None else path_problem(key, values[key])
+    for key in ("source", "wheels"):
+        yield key, url_problem(key, values[key])
+    yield "keep", keep_problem(values["keep"])
+    yield "environment", environment_problem(values["environment"])
+    for key in ("name", "user") if values["user"] != values["name"] else ("name",):
+        yield key, _name_problem(key, values[key])
+    if values["installer"] not in ("auto", "uv", "pip"):
+        yield "installer", f"installer is {values['installer']!r}: auto, uv or pip"
+    if values["checksum"] is not None and not SHA256.match(str(values["checksum"])):
+        yield "checksum", f"checksum is {values['checksum']!r}: a SHA-256, 64 hexadecimal digits"
+    for key in SECONDS:
+        yield key, _seconds_problem(key, values[key])
+    value = values["reserve"]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        yield "reserve", f"reserve is {value!r}: MiB to leave free on the disk, a whole number"

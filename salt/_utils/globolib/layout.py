@@ -1,0 +1,172 @@
+"""Where everything of an app is on a host, and what its units are called: the one place that builds names."""
+
+import os
+import re
+from dataclasses import dataclass
+
+UNITS = "/etc/systemd/system"
+RELEASE = re.compile(r"PACK\d+(_\d+){1,3}\Z")
+
+
+def release_of(version: str) -> str:
+    """The directory name and unit instance of a version: ``1.2.3`` is ``PACK1_2_3``."""
+    return "PACK" + version.replace(".", "_")
+
+
+def version_of(release: str) -> str:
+    """The version of a release: ``PACK1_2_3`` is ``1.2.3``."""
+    return release.removeprefix("PACK").replace("_", ".")
+
+
+def order(version: str) -> tuple[int, ...]:
+    """What versions are sorted by: 1.10 comes after 1.9."""
+    return tuple(int(part) for part in version.split("."))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    name
+        The app's.
+    root
+        Where its releases are.
+    units, run
+        The directories of unit files and of runtime directories; other ones in tests.
+    """
+
+    name: str
+    root: str
+    units: str = UNITS
+    run: str = "/run"
+
+    @property
+    def own(self) -> str:
+        """The directory of what the tree itself keeps."""
+        return os.path.join(self.root, ".globoapp")
+
+    @property
+    def current(self) -> str:
+        """The link to the deployed release."""
+        return os.path.join(self.root, "current")
+
+    @property
+    def ledger(self) -> str:
+        """The ledger: a line for each deploy."""
+        return os.path.join(self.root, "deployments.jsonl")
+
+    @property
+    def virtualenvs(self) -> str:
+        """The directory of the virtualenvs, one for each lock and interpreter."""
+        return os.path.join(self.root, "virtualenvs")
+
+    @property
+    def wants(self) -> str:
+        """The directory of the links to what starts at boot."""
+        return os.path.join(self.units, "multi-user.target.wants")
+
+    def own_file(self, *names: str) -> str:
+        """A path below ``.globoapp``, where the tree keeps what it knows."""
+        return os.path.join(self.own, *names)
+
+    @property
+    def lock(self) -> str:
+        """The file that a deploy holds locked."""
+        return self.own_file("lock")
+
+    @property
+    def note(self) -> str:
+        """What a deploy that is under way has noted of itself."""
+        return self.own_file("deploying.json")
+
+    @property
+    def artifacts(self) -> str:
+        """The directory of the host's own copies of artifacts."""
+        return self.own_file("artifacts")
+
+    @property
+    def records(self) -> str:
+        """The directory of what each release was made of."""
+        return self.own_file("releases")
+
+    @property
+    def failures(self) -> str:
+        """The directory of the logs of releases that failed."""
+        return self.own_file("failed")
+
+    @property
+    def aside(self) -> str:
+        """The directory of files that were found in a release and did not belong there."""
+        return self.own_file("aside")
+
+    @property
+    def gunicorn_conf(self) -> str:
+        """gunicorn's settings for every release."""
+        return self.own_file("gunicorn.conf.py")
+
+    def release(self, release: str) -> str:
+        """The directory of a release."""
+        return os.path.join(self.root, release)
+
+    def incoming(self, release: str) -> str:
+        """Where a release is unpacked before it is complete."""
+        return os.path.join(self.root, f".incoming-{release}")
+
+    def record(self, release: str) -> str:
+        """What a release was made of: a JSON file."""
+        return os.path.join(self.records, f"{release}.json")
+
+    def environment(self, release: str) -> str:
+        """The environment file of a release."""
+        return self.own_file(f"{release}.env")
+
+    def started(self, release: str) -> str:
+        """What the running instance of a release had read when it started: a JSON file."""
+        return self.own_file("started", f"{release}.json")
+
+    def artifact(self, version: str) -> str:
+        """The host's own copy of an artifact."""
+        return os.path.join(self.artifacts, f"{self.name}-{version}.zip")
+
+    def virtualenv(self, name: str) -> str:
+        """A virtualenv by its name."""
+        return os.path.join(self.virtualenvs, name)
+
+    def instance(self, release: str, candidate: bool = False) -> str:
+        """The unit of a release, or of its candidate: ``globoapp@PACK1_0.service``."""
+        return f"{self.name}{'-candidate' if candidate else ''}@{release}.service"
+
+    @property
+    def activate(self) -> str:
+        """The unit that a socket starts when a client comes and no release runs."""
+        return f"{self.name}-activate.service"
+
+    def socket(self, address: str, port: int) -> str:
+        """The socket unit of an address: ``globoapp-0.0.0.0:8000.socket``."""
+        return f"{self.name}-{address}:{port}.socket"
+
+    def unit_file(self, unit: str) -> str:
+        """The file of a unit; of an instance that of its template."""
+        name, at, instance = unit.partition("@")
+        return os.path.join(self.units, f"{name}@.{instance.rpartition('.')[2]}" if at else unit)
+
+    @property
+    def drop_ins(self) -> str:
+        """The directory of the drop-ins of every instance."""
+        return self.unit_file(self.instance("")) + ".d"
+
+    @property
+    def handed(self) -> str:
+        """The drop-in that names the sockets which instances get."""
+        return os.path.join(self.drop_ins, "sockets.conf")
+
+    def enabled(self, release: str) -> str:
+        """The link that starts a release at boot."""
+        return os.path.join(self.wants, self.instance(release))
+
+    def runtime(self, release: str, candidate: bool = False) -> str:
+        """The runtime directory of an instance, where its workers say that they have loaded the app."""
+        return os.path.join(self.run, f"{self.name}{'-candidate' if candidate else ''}", release)
+
+    def candidate_socket(self, release: str) -> str:
+        """The private unix socket of a candidate."""
+        return os.path.join(self.runtime(release, candidate=True), "gunicorn.sock")

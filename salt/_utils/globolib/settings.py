@@ -1,0 +1,188 @@
+"""
+The settings of a deploy: defaults, pillar, what the host last recorded, and every problem at once.
+
+Pure: no file, no process, no network.
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from globolib import checks
+from globolib.layout import Layout, release_of
+
+# Parts of the same pillar that monitoring owns and checks.
+SECTIONS = ("monitor", "notify", "credentials")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What an https repository asks for: a token, or user and password."""
+
+    token: str = field(default="", repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    What one deploy is made with. One line a setting: its default. Seconds where it is a time.
+
+    ``address`` is ``bind`` as an IP address. ``version`` and ``address`` are empty where there is none.
+    """
+
+    name: str = "globoapp"
+    version: str = ""
+    port: int = 8000
+    bind: str = "0.0.0.0"
+    root: str = "/opt/globoHUB/desafio"
+    user: str = "globoapp"
+    source: str = "salt://{name}-{version}.zip"
+    checksum: str | None = None  # the SHA-256 beside the artifact
+    wheels: str = "salt://wheels"
+    ca: str | None = None  # the system's certificates
+    python: str = "/usr/bin/python3"
+    installer: str = "auto"
+    keep: int | str = "all"
+    prove: float = 3
+    soak: float = 5
+    timeout: float = 2
+    deadline: float = 20
+    lock_wait: float = 60
+    reserve: int = 100  # MiB
+    environment: Mapping[str, str | int] = field(default_factory=dict, repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
+    address: str = "0.0.0.0"
+
+    @property
+    def release(self) -> str:
+        """The release: ``PACKX_Y``; empty without a version."""
+        return release_of(self.version) if self.version else ""
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything of the app is."""
+        return Layout(self.name, self.root)
+
+    def at(self, **values: Any) -> "Settings":
+        """The same settings with other values."""
+        return dataclasses.replace(self, **values)
+
+    def shown(self) -> dict[str, Any]:
+        """What a person may see of them: no credentials, of ``environment`` the names only."""
+        values = {
+            one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name not in ("credentials",)
+        }
+        return {
+            **values,
+            "version": self.version or None,
+            "address": self.address or None,
+            "release": self.release or None,
+            "environment": sorted(self.environment),
+        }
+
+
+KNOWN = tuple(one.name for one in dataclasses.fields(Settings) if one.name not in ("credentials", "address"))
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Settings, the keys whose values are wrong (a default stands in for each), and what to tell of them."""
+
+    settings: Settings
+    invalid: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def root_of(pillar: Mapping[str, Any]) -> str:
+    """Where the ledger of this host is, before anything else is known: pillar's ``root``, or the default."""
+    section = pillar.get("globoapp")
+    root = section.get("root") if isinstance(section, Mapping) else None
+    return root if isinstance(root, str) else Settings.root
+
+
+def resolve(
+    pillar: Mapping[str, Any], deployed: Mapping[str, Any] | None, interfaces: Mapping[str, Sequence[str]]
+) -> Resolution:
+    """
+    The settings that a deploy on this host would use.
+
+    pillar
+        The whole pillar. ``globoapp:`` holds the settings; ``version`` and ``port`` at the top level (what people
+        pass on the command line) go before it.
+    deployed
+        ``{"version", "port", "bind"}`` of the ledger line of what is deployed, or None. It fills in what the pillar
+        does not name.
+    interfaces
+        ``{"eth0": ["10.0.0.2"], ...}``.
+
+    Returns a :class:`Resolution`, with all problems at once.
+    """
+    section, problems = _section(pillar)
+    defaults: dict[str, Any] = {key: getattr(Settings(), key) for key in KNOWN}
+    values = {**defaults, "version": None}
+    for key in ("version", "port", "bind"):
+        if deployed and deployed.get(key) is not None:
+            values[key] = deployed[key]
+    values.update({key: value for key, value in section.items() if key in KNOWN and value is not None})
+    warnings = []
+    for key in ("version", "port"):
+        if pillar.get(key) is None:
+            continue
+        if section.get(key) is not None and section[key] != pillar[key]:
+            warnings.append(
+                f"pillar pins {key} {section[key]}, the command line says {pillar[key]}: the next "
+                f"highstate goes back to {section[key]} unless the pillar is changed too"
+            )
+        values[key] = pillar[key]
+    if section.get("user") is None:
+        values["user"] = values["name"]
+    address, bind_problem = checks.address(values["bind"], interfaces)
+    found = [
+        *checks.each(values),
+        ("bind", bind_problem),
+        ("credentials", checks.credentials_problem(section.get("credentials"))),
+    ]
+    problems += [checks.NO_VERSION] if values["version"] is None else []
+    problems += [problem for _, problem in found if problem]
+    invalid = frozenset(key for key, problem in found if problem)
+    # What is wrong is told above and goes no further: into no path, no command, no rendered sls.
+    values.update({key: defaults[key] for key in invalid if key in defaults})
+    if invalid & {"name", "user"}:
+        values["user"] = values["name"]
+    values["version"] = values["version"] or ""
+    if "root" not in invalid:  # where processes run is compared with it later: one way to write it
+        values["root"] = re.sub("/+", "/", values["root"]).rstrip("/")
+    values["source"] = values["source"].replace("{name}", values["name"]).replace("{version}", values["version"])
+    settings = Settings(
+        **values,
+        address=address or "",
+        credentials=None if "credentials" in invalid else _credentials(section.get("credentials")),
+    )
+    return Resolution(settings, invalid, tuple(problems), tuple(warnings))
+
+
+def _section(pillar: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """What is below ``globoapp:``, and what is wrong with its keys."""
+    section = pillar.get("globoapp")
+    if section is None:  # "globoapp:" with nothing below it
+        return {}, []
+    if not isinstance(section, Mapping):
+        kind = type(section).__name__
+        return {}, [f"globoapp is a {kind} in pillar: it must be a mapping with version, port, ..."]
+    known, problems = [*KNOWN, *SECTIONS], []
+    for key in section:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+            problems.append(f"globoapp:{key} is an unknown setting; {hint}")
+    return section, problems
+
+
+def _credentials(section: Any) -> Credentials | None:
+    return Credentials(**section) if section else None

@@ -1,9 +1,9 @@
-# The way of a deploy, in its order. With bad settings or an unfit host only the first step is there:
-# it says what is wrong, and nothing is touched.
-{% include "globoapp/modules.jinja" %}
+# A deploy, step by step. With bad settings or an unfit host only the first step is there: it says what is wrong, and
+# nothing is touched.
+{% from "globoapp/settings.jinja" import app with context %}
 include:
   - globoapp.settings
-{%- if not salt['globoapp.preflight']().problems %}
+{% if not app.problems %}
   - globoapp.tree
   - globoapp.packages
   - globoapp.app
@@ -11,4 +11,4 @@ include:
   - globoapp.health
   - globoapp.record
   - globoapp.monitor
-{%- endif %}
+{% endif %}

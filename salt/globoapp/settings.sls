@@ -2,6 +2,3 @@
 {{ app.name }} {{ app.version or '(no version)' }} can be deployed:
   globoapp.ready:
     - name: {{ app.name }} {{ app.version or '(no version)' }} on {{ app.bind }}:{{ app.port }}
-    - version: {{ app.version | json }}
-    - port: {{ app.port | json }}
-    - bind: {{ app.bind | json }}

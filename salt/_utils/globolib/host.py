@@ -7,6 +7,7 @@ A host as one look found it: values, from which :mod:`globolib.plan` decides wha
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from globolib.layout import Layout
 from globolib.ledger import Entry
 from globolib.manifest import Manifest
 
@@ -108,6 +109,8 @@ class Host:
         be deployed and the deployed one.
     outdated
         Why a running instance is to be started afresh: what it read at its start has changed. By release.
+    real
+        Real paths (no symlinks) of the directories and programs that the processes are compared with, by path.
     leftovers
         What a deploy that was cut has left: paths, units, or a phrase.
     """
@@ -128,3 +131,28 @@ class Host:
     virtualenv_differences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     outdated: Mapping[str, str] = field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
+    real: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def realpath(self, path: str) -> str:
+        """A path without symlinks, where the look has asked for it; else as it is."""
+        return self.real.get(path, path)
+
+    @property
+    def deployed(self) -> Entry | None:
+        """The ledger line of what is deployed; None when nothing is."""
+        return next((entry for entry in reversed(self.entries) if entry.succeeded), None)
+
+    def running(self, layout: Layout, candidate: bool = False) -> tuple[str, ...]:
+        """The releases whose instance is up or on its way up."""
+        first = layout.instance("", candidate).removesuffix(".service")
+        return tuple(
+            name.removeprefix(first).removesuffix(".service")
+            for name, unit in self.units.items()
+            if name.startswith(first) and unit.up
+        )
+
+    def sockets(self, layout: Layout) -> dict[str, bool]:
+        """The socket units of the app that are loaded or have a file: whether each is active."""
+        names = {name for name in self.units if name.endswith(".socket")}
+        names |= {path.rpartition("/")[2] for path, text in self.texts.items() if path.endswith(".socket") and text}
+        return {name: name in self.units and self.units[name].active == "active" for name in sorted(names)}

@@ -1,0 +1,192 @@
+"""What people ask of a server: is it healthy, what is deployed, what is there, what happened."""
+
+import os
+from typing import Any
+
+from globolib import health as http
+from globolib import ledger, lock, release, run, survey, systemd, waiting
+from globolib.host import Host
+from globolib.layout import release_of
+from globolib.ledger import Entry
+from globolib.minion import Minion
+from globolib.plan import Target, plan, proof, restart_notes
+from globolib.settings import Settings
+
+# Steps that do not change what answers now, and are differences all the same.
+TOLD = ("configure", "unmask", "open", "define", "enable", "stop", "close")
+
+
+def settings(minion: Minion, pillar_problems: list[str]) -> dict[str, Any]:
+    """
+    The settings that a deploy would use now, as a person may see them, with ``problems`` and ``warnings``.
+
+    pillar_problems
+        What is wrong with the parts of pillar that monitoring owns.
+    """
+    resolution, _ = run.resolve(minion)
+    return {
+        **resolution.settings.shown(),
+        "problems": [*resolution.problems, *pillar_problems],
+        "warnings": list(resolution.warnings),
+    }
+
+
+def preflight(minion: Minion, pillar_problems: list[str]) -> dict[str, Any]:
+    """The same with everything that stands in the way of a deploy; nothing is touched."""
+    examined = run.Run(minion)
+    return {
+        **examined.settings.shown(),
+        "problems": [*examined.problems, *pillar_problems],
+        "warnings": list(examined.resolution.warnings),
+    }
+
+
+def health(minion: Minion, timeout: float | None = None, deadline: float | None = None) -> dict[str, Any]:
+    """
+    Ask the running service over HTTP whether it is well, and prove that the deployed release is what answers.
+
+    timeout
+        Seconds for one request (pillar ``timeout``).
+    deadline
+        Seconds in which to ask again after a wrong answer (pillar ``deadline``); 0 asks once.
+
+    Returns ``{"healthy", "version", "asked", "status", "latency_ms", "attempts"}``; when unhealthy also
+    ``problems``, ``body`` and ``log``; ``notes`` where there is something to know that is no fault.
+    """
+    deployed, entry, _ = run.deployed_settings(minion)
+    if entry is None:
+        return {"healthy": False, "version": None, "problems": ["nothing is deployed on this host"]}
+    timeout = deployed.timeout if timeout is None else timeout
+    deadline = deployed.deadline if deadline is None else deadline
+    host = survey.survey(deployed)
+    record = host.releases.get(deployed.release)
+    asked = record.manifest.health if record else http.Health()
+    where = http.where(deployed.address, deployed.port)
+    attempts, problems, answer = 0, [""], None
+
+    def well() -> bool | None:
+        nonlocal attempts, problems, answer, host
+        attempts += 1
+        problem, answer = http.once(where, asked, timeout)
+        if attempts > 1:
+            host = survey.again(deployed, host)
+        problems = [problem] if problem else proof(deployed, host)
+        return True if not problems else None
+
+    if not waiting.until(well, deadline) and run.deployed_settings(minion)[1] != entry:
+        return health(minion, timeout, deadline)  # a deploy ended meanwhile: what was deployed before is not asked for
+    result: dict[str, Any] = {
+        "healthy": not problems,
+        "version": entry.version,
+        "asked": f"{where}{asked.path}",
+        "status": answer.status if answer else None,
+        "latency_ms": round(answer.seconds * 1000, 1) if answer else None,
+        "attempts": attempts,
+    }
+    if notes := restart_notes(deployed, host):
+        result["notes"] = notes
+    if problems:
+        unit = systemd.unit(deployed.layout.instance(deployed.release))
+        result["problems"] = problems
+        result["body"] = answer.body[:500] if answer else None
+        result["log"] = systemd.journal(unit.name, 15, unit.invocation)
+    return result
+
+
+def _differences(deployed: Settings, host: Host, busy: bool) -> list[str]:
+    """How the host differs from what is deployed there."""
+    name = deployed.release
+    current = _current(deployed)
+    differences = proof(deployed, host)
+    if current != name:
+        differences.append(f"current points to {current} instead of {name}")
+    record = host.releases.get(name)
+    if record:
+        steps = plan(deployed, host, Target(record.virtualenv, record.manifest.wsgi))
+        differences += [why for step, why in steps.items() if step in TOLD]
+    return differences + _left(host, busy)
+
+
+def _left(host: Host, busy: bool) -> list[str]:
+    """What a deploy that was cut has left; while one is under way nothing counts as left."""
+    return [] if busy else [f"left by a deploy that was cut: {path}" for path in host.leftovers]
+
+
+def _current(deployed: Settings) -> str | None:
+    link = deployed.layout.current
+    return os.path.basename(os.readlink(link)) if os.path.islink(link) else None
+
+
+def status(minion: Minion) -> dict[str, Any]:
+    """
+    What is deployed on this host and whether it is what serves.
+
+    Returns ``{"version", "release", "address", "since", "current", "running", "at_boot", "deploying",
+    "differences"}``, and ``notes`` where there are any.
+    """
+    deployed, entry, entries = run.deployed_settings(minion)
+    host = survey.survey(deployed, entries)
+    busy = lock.holder(deployed.layout.lock)
+    if entry is None:
+        differences = ["nothing is deployed on this host", *_left(host, busy is not None)]
+    else:
+        differences = _differences(deployed, host, busy is not None)
+    notes = restart_notes(deployed, host) if entry else []
+    return {
+        "version": entry.version if entry else None,
+        "release": deployed.release if entry else None,
+        "address": f"{deployed.address}:{deployed.port}" if entry else None,
+        "since": ledger.since(entries),
+        "current": _current(deployed),
+        "running": list(host.running(deployed.layout)),
+        "at_boot": list(host.enabled),
+        "deploying": _told(busy),
+        "differences": differences,
+        **({"notes": notes} if notes else {}),
+    }
+
+
+def _told(holder: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What people see of who holds the lock."""
+    return None if holder is None else {key: holder.get(key) for key in ("what", "since", "jid", "pid")}
+
+
+def deploying(minion: Minion) -> dict[str, Any] | None:
+    """Who deploys on this host at this moment: ``{"what", "since", "jid", "pid"}``, or None."""
+    deployed, _, _ = run.deployed_settings(minion)
+    return _told(lock.holder(deployed.layout.lock))
+
+
+def releases(minion: Minion) -> dict[str, dict[str, Any]]:
+    """
+    The releases on this host, oldest version first: ``{"PACK1_0": {"version", "state": "live", "good", "failed" or
+    "unused", "unpacked", "sha256"}}``; of a failed one ``why`` and ``log`` too.
+    """
+    deployed, entry, entries = run.deployed_settings(minion)
+    return listed(deployed, entry, entries)
+
+
+def listed(deployed: Settings, entry: Entry | None, entries: tuple[Entry, ...]) -> dict[str, dict[str, Any]]:
+    """The same, for who has the ledger already."""
+    good, told = ledger.good(entries), {}
+    live = release_of(entry.version) if entry else None
+    for name, record in release.records(deployed.layout).items():
+        state = "live" if name == live else "failed" if record.failed else "good" if record.version in good else "unused"
+        told[name] = {
+            "version": record.version,
+            "unpacked": record.unpacked,
+            "sha256": record.sha256,
+            "state": state,
+        }
+        if record.failed:
+            told[name] |= {"why": record.failed.why, "log": record.failed.log}
+    return told
+
+
+def history(minion: Minion, limit: int = 20) -> list[dict[str, Any]]:
+    """The ledger of this host, newest first; ``limit`` 0 is all."""
+    _, _, entries = run.deployed_settings(minion)
+    newest = [dict(entry.data) for entry in reversed(entries)]
+    return newest[:limit] if limit else newest
+
+

@@ -1,0 +1,56 @@
+"""What a deploy that was cut has left on the host, and taking it away."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+
+from globolib import systemd
+from globolib.host import Unit
+from globolib.layout import Layout
+
+NOTE = "the note of a deploy that did not end"
+# What file.managed left beside its target when its process was killed, on hosts that an earlier tree deployed to.
+_SALTS_OWN = re.compile(r"gunicorn\.conf\.py[a-z0-9_]{8}\Z")
+
+
+def _names(directory: str) -> list[str]:
+    return sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+
+
+def listed(layout: Layout, shown: Mapping[str, Unit]) -> list[str]:
+    """
+    Paths, units and the note that a deploy which was cut has left.
+
+    shown
+        The app's units as systemd shows them.
+    """
+    left = []
+    owned = (layout.root, layout.virtualenvs, layout.own, layout.records, layout.artifacts, layout.failures)
+    for directory in (*owned, layout.own_file("started")):
+        for name in _names(directory):
+            if name.startswith((".incoming-", ".trash-", ".write-")) or name.endswith(".part") or _SALTS_OWN.match(name):
+                left.append(os.path.join(directory, name))
+    left += systemd.temporary(layout)
+    for name in _names(layout.virtualenvs):
+        path = layout.virtualenv(name)
+        half = os.path.isdir(path) and not name.startswith(".") and not os.path.exists(f"{path}/.complete")
+        if name.endswith(".lock") or half:
+            left.append(path)
+    first = layout.instance("", candidate=True).removesuffix(".service")
+    # A candidate that was ended, and that nobody was left to reset, is "failed": the machine would stay degraded.
+    left += [name for name, unit in shown.items() if name.startswith(first) and unit.active != "inactive"]
+    if os.path.exists(layout.note):
+        left.append(NOTE)
+    return left
+
+
+def clear(left: Iterable[str]) -> None:
+    """Take away what :func:`listed` names; the note is the caller's."""
+    for path in left:
+        if path.endswith(".service") and not path.startswith("/"):
+            systemd.stop(path)
+        elif os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        elif path.startswith("/"):
+            os.unlink(path)

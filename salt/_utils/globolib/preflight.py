@@ -1,0 +1,151 @@
+"""
+What stands in the way of a deploy, found before anything is touched: all of it at once.
+
+:func:`examine` asks; :func:`problems` judges, and is pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from globolib import artifact, files, virtualenv
+from globolib.artifact import Artifact
+from globolib.errors import Failure
+from globolib.host import Host
+from globolib.layout import Layout
+from globolib.minion import Minion
+from globolib.plan import Target
+from globolib.processes import overlap
+from globolib.settings import Resolution, Settings
+from globolib.virtualenv import Interpreter
+
+MIB = 1 << 20
+# A virtualenv of the 2020 pins is 25 MB, uv beside it 60.
+VIRTUALENV_BYTES = 100 * MIB
+# What the artifact and the interpreter are found by: where one of these is wrong neither can be asked for.
+NEEDED = {"name", "root", "source", "checksum", "python", "wheels", "credentials", "ca"}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """
+    What was asked for once, before anything is touched.
+
+    artifact, interpreter
+        None where it cannot be had; ``failures`` say why.
+    target
+        What the release needs beside its settings; None without artifact and interpreter.
+    free
+        Bytes that are free where the releases are.
+    """
+
+    artifact: Artifact | None = None
+    interpreter: Interpreter | None = None
+    target: Target | None = None
+    free: int = 0
+    failures: tuple[str, ...] = ()
+
+
+def examine(minion: Minion, resolution: Resolution, host: Host) -> Examination:
+    """Ask for artifact, interpreter, installer and room, each once. What a wrong setting is needed for is not asked."""
+    settings, failures = resolution.settings, []
+    free = files.free_bytes(settings.root)
+    if not settings.release or resolution.invalid & NEEDED:
+        return Examination(free=free)
+    made = interpreter = target = None
+    try:
+        interpreter = virtualenv.interpreter(settings.python)
+    except Failure as failure:
+        failures.append(str(failure))
+    record = host.releases.get(settings.release)
+    try:
+        made = artifact.of(minion, settings, record, host.differences.get(settings.release, ()))
+    except Failure as failure:
+        failures.append(_unknown(minion, settings, host, str(failure)))
+    if made and interpreter:
+        path = settings.layout.virtualenv(virtualenv.name(made.lock, interpreter))
+        target = Target(path, made.manifest.wsgi)
+        if not made.manifest.runs_on(interpreter.version):
+            wanted = f"{settings.version} wants Python {made.manifest.python}"
+            failures.append(f"{wanted}, {settings.python} is {interpreter.version}")
+        if virtualenv.differences(path):
+            try:
+                virtualenv.installer(minion, settings, interpreter)
+            except Failure as failure:
+                failures.append(str(failure))
+    return Examination(made, interpreter, target, free, tuple(failures))
+
+
+def _unknown(minion: Minion, settings: Settings, host: Host, failure: str) -> str:
+    """A failure of the artifact; where it is just not there, with the versions that are."""
+    if not failure.endswith("is not there"):
+        return failure
+    offered = artifact.available(minion, settings)
+    here = [record.version for record in host.releases.values()]
+    return (
+        f"version {settings.version} is unknown: {failure}. The source has {', '.join(offered) or 'no version'}; "
+        f"on this host there is {', '.join(here) or 'none'}"
+    )
+
+
+def problems(minion_id: str, resolution: Resolution, host: Host, examined: Examination) -> list[str]:
+    """
+    Everything on this host that is in the way, a line each; empty when a deploy may begin.
+
+    minion_id
+        For the command that a line names.
+    """
+    settings, found = resolution.settings, list(resolution.problems)
+    if not host.booted:
+        return [*found, "systemd is not running this machine: the service is a systemd unit"]
+    if not resolution.invalid & {"port", "bind", "name"}:
+        found += port_problems(settings, host)
+    found += examined.failures
+    if settings.release and not resolution.invalid & NEEDED:
+        found += _room(minion_id, resolution, host, examined)
+    return found
+
+
+def _room(minion_id: str, resolution: Resolution, host: Host, examined: Examination) -> list[str]:
+    """Whether so many bytes are free where the releases are."""
+    settings = resolution.settings
+    needed = 0 if "reserve" in resolution.invalid else settings.reserve * MIB
+    if examined.artifact and settings.release not in host.releases:
+        needed += 3 * examined.artifact.size
+    if examined.target and host.virtualenv_differences.get(examined.target.virtualenv, ("absent",)):
+        needed += VIRTUALENV_BYTES
+    if examined.free >= needed:
+        return []
+    return [
+        f"no room on the disk of {settings.root}: {examined.free // MIB} MiB free, {needed // MIB} MiB wanted "
+        f"(of these {settings.reserve} MiB to stay free, pillar reserve); make room: "
+        f"salt '{minion_id}' globoapp.prune keep=2"
+    ]
+
+
+def port_problems(settings: Settings, host: Host) -> list[str]:
+    """The programs that already listen on the address and are not this app."""
+    layout: Layout = settings.layout
+    ours = {1, *(process.pid for family in host.processes.values() for process in family)}
+    own = {unit for unit, active in host.sockets(layout).items() if active}
+    lines: set[str] = set()
+    for listener in host.listeners:
+        if listener.port != settings.port or not overlap(listener.address, settings.address):
+            continue
+        if layout.socket(listener.address, settings.port) in own:
+            continue
+        at = f"{listener.address}:{settings.port}"
+        who: Sequence[tuple[int | str, str]] = [(owner.pid, owner.program) for owner in listener.owners]
+        for pid, program in who or [("unknown", "a program of another container")]:
+            if pid not in ours:
+                lines.add(
+                    f"port {settings.port} is taken: {program} (process {pid}) listens on {at}; "
+                    "stop it or choose another port"
+                )
+            elif pid == 1:
+                lines.add(
+                    f"port {settings.port} is taken: another socket unit of systemd listens on {at} "
+                    "(systemctl list-sockets); stop it or choose another port"
+                )
+    return sorted(lines)
+
+

@@ -1,0 +1,96 @@
+"""Back to a good release, by the same way as any deploy; and old releases that go."""
+
+from typing import Any
+
+from globolib import answers, checks, ledger, processes, prune, release, run
+from globolib.errors import Failure
+from globolib.host import Record
+from globolib.ledger import Entry, identity
+from globolib.minion import Minion
+from globolib.settings import Settings
+
+
+def _chosen(
+    version: Any, entries: tuple[Entry, ...], here: dict[str, str]
+) -> tuple[str | None, str, str | None]:
+    """``(version, reason, problem)`` of what was asked for, or of the last good release."""
+    if version is None:
+        present = [name for name, state in here.items() if state != "failed"]
+        target, reason = ledger.rollback_target(entries, present)
+        return target, reason, None
+    if isinstance(version, float):  # the command line makes a number of version=1.0
+        meant = [name for name in here if name.count(".") == 1 and float(name) == version]
+        if len(meant) < 2:
+            version = meant[0] if meant else str(version)
+    problem = checks.version_problem(version)
+    if not problem and version not in here:
+        problem = f"version {version} is not on this host; there are: {', '.join(here) or 'none'}"
+    return version, "as asked", problem
+
+
+def rollback(minion: Minion, version: Any = None) -> dict[str, Any]:
+    """
+    Go back to the last good release, or to ``version``.
+
+    Returns ``{"result", "from", "to", "comment"}``, and ``failed`` (what each failed state said).
+    """
+    deployed, entry, entries = run.deployed_settings(minion)
+    here = {told["version"]: told["state"] for told in answers.listed(deployed, entry, entries).values()}
+    target, reason, problem = _chosen(version, entries, here)
+    answer = {"from": entry.version if entry else None, "to": target}
+    if problem:
+        return {"result": False, **answer, "comment": f"{problem}. Nothing was changed."}
+    if target is None:
+        return {"result": True, **answer, "comment": f"Nothing to go back to: {reason}. Nothing was changed."}
+    token = identity()
+    held = run.take_lock(minion, deployed, f"rollback to {target}", token=token)
+    try:
+        states = minion.apply({"version": target, run.INNER: {"token": token, "action": "rollback"}})
+    finally:
+        held.release()
+    failed = failures(states)
+    comment = f"{target} ({reason}) " + ("serves." if not failed else "could not be put back.")
+    return {"result": not failed, **answer, "comment": comment, **({"failed": failed} if failed else {})}
+
+
+def failures(states: dict[str, Any] | list[str]) -> list[str]:
+    """What each failed state said. Raises Failure where the states could not be applied at all."""
+    if not isinstance(states, dict):
+        raise Failure("the states could not be applied: " + "; ".join(map(str, states)))
+    return [str(state["comment"]) for state in states.values() if state["result"] is False]
+
+
+def going(settings: Settings, entries: tuple[Entry, ...], keep: int | str, wanted: str | None = None) -> prune.Going:
+    """
+    What goes, once ``settings.version`` is deployed.
+
+    keep
+        How many releases stay, or ``"all"``.
+    wanted
+        The virtualenv of that version, where it is not on this host yet.
+    """
+    layout = settings.layout
+    records: dict[str, Record] = release.records(layout)
+    used = {name for name in records if processes.in_use(layout.release(name))}
+    return prune.plan(settings, entries, records, used, prune.virtualenvs(layout), wanted, keep)
+
+
+def pruned(minion: Minion, keep: Any = None, test: bool = False) -> dict[str, list[str]]:
+    """
+    Remove old releases and the virtualenvs that nothing uses; with ``test`` only say what would go.
+
+    Returns ``{"releases": ["PACK1_0"], "virtualenvs": [names]}``. Raises Failure, naming the holder, during a deploy.
+    """
+    deployed, entry, entries = run.deployed_settings(minion)
+    if entry is None:
+        raise Failure("nothing is deployed on this host: there is nothing to choose from")
+    keep = prune.keep_checked(deployed.keep if keep is None else keep)
+    if test or minion.test:
+        chosen = going(deployed, entries, keep)
+    else:
+        with_lock = run.take_lock(minion, deployed, "pruning of old releases", wait=0)
+        try:
+            chosen = prune.prune(deployed, going(deployed, entries, keep))
+        finally:
+            with_lock.release()
+    return {"releases": list(chosen.releases), "virtualenvs": list(chosen.virtualenvs)}

@@ -1,0 +1,323 @@
+"""
+One run of the states of a deploy on this host: what it was computed from, once, and what it has done so far.
+
+A :class:`Run` lives from the first sls file that is rendered to the state that records; the sls files are rendered
+from the very object that the states use. Steps: begin, build, unpack, try, configure, switch, check, finish.
+"""
+
+import os
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from globolib import artifact, files, leftovers, ledger, lock, preflight, processes, release, started, survey
+from globolib import settings as settings_of
+from globolib import switch, virtualenv
+from globolib.errors import Failure
+from globolib.host import Host
+from globolib.ledger import Entry
+from globolib.minion import Minion
+from globolib.plan import Target, plan
+from globolib.settings import Resolution, Settings
+
+CONTEXT = "globoapp.run"
+# What a run that was made by another one (a rollback) is told by pillar: ``{"token", "action"}``.
+INNER = "globoapp_run"
+
+
+def resolve(minion: Minion, **over: Any) -> tuple[Resolution, tuple[Entry, ...]]:
+    """The settings that a deploy would use now, with ``over`` in pillar's place; and the ledger."""
+    pillar = {**minion.pillar, **over}
+    entries = ledger.read(settings_of.Settings(root=settings_of.root_of(pillar)).layout.ledger)
+    deployed = ledger.deployed(entries)
+    return settings_of.resolve(pillar, deployed.data if deployed else None, processes.interfaces()), entries
+
+
+def deployed_settings(minion: Minion) -> tuple[Settings, Entry | None, tuple[Entry, ...]]:
+    """The settings of what is deployed here, and its ledger line; (settings, None, ...) when nothing is."""
+    resolution, entries = resolve(minion, version=None, port=None)
+    entry = ledger.deployed(entries)
+    settings = resolution.settings
+    if entry:
+        settings = settings.at(version=entry.version, port=entry.port, bind=entry.bind, address=entry.address)
+    return settings, entry, entries
+
+
+class Run:
+    """See the module. ``settings``, ``host``, ``examined`` and ``problems`` are there from the start."""
+
+    def __init__(self, minion: Minion) -> None:
+        self.minion = minion
+        self.resolution, entries = resolve(minion)
+        self.settings = self.resolution.settings
+        self.host = survey.survey(self.settings, entries)
+        self.examined = preflight.examine(minion, self.resolution, self.host)
+        self._judge_virtualenv()
+        self.problems = preflight.problems(minion.id, self.resolution, self.host, self.examined)
+        self.id = ledger.identity()
+        self.started = time.monotonic()
+        self.lock: lock.Lock | None = None
+        self.begun = False
+        inner = minion.pillar.get(INNER)
+        self.inner: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
+        self._course: switch.Course | None = None
+
+    @property
+    def target(self) -> Target:
+        """What the release needs beside its settings. Raises Failure where preflight could not find it out."""
+        if self.examined.target is None:
+            raise Failure("; ".join(self.problems) or f"what {self.settings.version} needs could not be found out")
+        return self.examined.target
+
+    @property
+    def course(self) -> switch.Course:
+        """What the switch has done so far."""
+        if self._course is None:
+            self._course = switch.Course(self.host.deployed, self.host.texts, self.target)
+        return self._course
+
+    @property
+    def steps(self) -> dict[str, str]:
+        """What separates the host from the settings now: ``{step: why}``."""
+        return plan(self.settings, self.host, self.target)
+
+    def look(self) -> None:
+        """Look at the host again, as a whole."""
+        self.host = survey.survey(self.settings)
+        self._judge_virtualenv()
+
+    def _judge_virtualenv(self) -> None:
+        """The virtualenv that is wanted may be one that no release here uses yet."""
+        target = self.examined.target
+        if target and target.virtualenv not in self.host.virtualenv_differences:
+            judged = {**self.host.virtualenv_differences, target.virtualenv: virtualenv.differences(target.virtualenv)}
+            self.host = replace(self.host, virtualenv_differences=judged)
+
+    def begin(self) -> list[str]:
+        """
+        Take the lock, see that the settings still hold, and clear away what a deploy that was cut has left; that
+        deploy gets its line in the ledger. Returns what was cleared: a list of phrases.
+        """
+        layout = self.settings.layout
+        if not self._is_inner():
+            self.lock = take_lock(self.minion, self.settings, f"deploy of {self.settings.version}")
+        try:
+            return self._begin(layout.note)
+        except BaseException:
+            self.unlock()
+            raise
+
+    def _begin(self, note_path: str) -> list[str]:
+        settings = self.settings
+        now, entries = resolve(self.minion)
+        if now.settings.at(environment={}) != settings.at(environment={}):
+            raise Failure(
+                f"while this deploy of {settings.version} to {settings.bind}:{settings.port} began, another one "
+                f"put {now.settings.version} to {now.settings.bind}:{now.settings.port}: look at globoapp.history, "
+                "and deploy again"
+            )
+        if len(entries) != len(self.host.entries):  # a deploy to the same place ended meanwhile
+            self.look()
+        self.begun = True
+        cleared = list(self.host.leftovers)
+        note = _read_note(note_path)
+        # A run that was cut after its ledger line, which decides, had only its note left to take away.
+        if note and note.get("id") not in [entry.id for entry in entries]:
+            cut = "the deploy was cut before it ended: its process or the machine went down"
+            ledger.append(settings.layout.ledger, {**note, "result": ledger.INTERRUPTED, "failed": [cut]})
+        leftovers.clear(cleared)
+        if os.path.exists(note_path):
+            os.unlink(note_path)
+        self._note_what_runs()
+        if self.course.is_move(settings):
+            files.make_directory(settings.layout.own)
+            files.write_json(note_path, self._line())
+        if cleared:
+            self.look()
+        return cleared
+
+    def _note_what_runs(self) -> None:
+        """Of an instance that systemd has started by itself nobody knows what it had read: what is there now, then."""
+        layout = self.settings.layout
+        for name in self.host.running(layout):
+            unit, record = self.host.units[layout.instance(name)], self.host.releases.get(name)
+            if record and not started.is_noted(layout, name, unit):
+                started.note(layout, name, record, unit)
+
+    def _is_inner(self) -> bool:
+        """Whether a run of this process (a rollback) holds the lock around this one."""
+        token = self.inner.get("token")
+        holder = lock.holder(self.settings.layout.lock) if token else None
+        return holder is not None and holder.get("run") == token
+
+    def _line(self) -> dict[str, Any]:
+        """The fields of a ledger line that are known from the start."""
+        settings, before = self.settings, self.course.before
+        action = str(self.inner.get("action") or "deploy") if self.course.is_move(settings) else "repair"
+        return {
+            "id": self.id,
+            "host": self.minion.id,
+            "name": settings.name,
+            "version": settings.version,
+            "port": settings.port,
+            "bind": settings.bind,
+            "action": action,
+            "from": before.version if before else None,
+            "jid": self.minion.job,
+        }
+
+    def build(self) -> str:
+        """Build the virtualenv. Returns by what: ``uv`` or ``pip``."""
+        if self.examined.artifact is None or self.examined.interpreter is None:
+            raise Failure("; ".join(self.problems))
+        built = virtualenv.build(self.minion, self.settings, self.examined.artifact.lock, self.examined.interpreter)
+        self.look()
+        return str(built.installer)
+
+    def unpack(self) -> list[str]:
+        """Put the release in place. Returns what was done: a list of phrases."""
+        made = self.examined.artifact
+        if made is None:
+            raise Failure("; ".join(self.problems))
+        if made.path is None:  # the host's own copy is gone
+            made = artifact.fetch(self.minion, self.settings)
+        done = release.unpack(self.settings, made, self.target.virtualenv)
+        self.look()
+        return done
+
+    def configure(self) -> list[str]:
+        """Write the files that the app's units and gunicorn read. Returns the paths of those that changed."""
+        self._look_again()
+        changed = switch.configure(self.settings, self.course.target)
+        if changed:
+            self._look_again()
+        return changed
+
+    def try_candidate(self) -> str:
+        """Try the release on a private socket. Returns what was seen."""
+        seen = switch.try_candidate(self.settings, self.host, self.target)
+        self._look_again()
+        return seen
+
+    def switch(self) -> dict[str, str]:
+        """Make the release what serves. Returns ``{step: phrase}`` of what was done."""
+        done = switch.switch(self.settings, self.host, self.course)
+        self._look_again()
+        return done
+
+    def check(self) -> str:
+        """Ask the service, and after a switch go on looking. Returns what was seen."""
+        return switch.check(self.settings, self.host, self.course)
+
+    def _look_again(self) -> None:
+        self.host = survey.again(self.settings, self.host)
+
+    def finish(self, failures: Sequence[str], changed: Sequence[str]) -> dict[str, Any] | None:
+        """
+        Write the ledger line of this run, if it did or tried anything, and let the next deploy go on.
+
+        failures
+            What failed, phrases; empty for a success.
+        changed
+            The IDs of the states that changed something.
+
+        Returns the line, or None when there was nothing to record.
+        """
+        if not self.begun:
+            return None  # what is noted there is another run's
+        settings, layout = self.settings, self.settings.layout
+        seen = self.course.probe.finish() if self.course.probe else None
+        line = None
+        if failures or changed or self.course.is_move(settings):
+            line = ledger.append(
+                layout.ledger,
+                {
+                    **self._line(),
+                    "address": settings.address,
+                    "result": ledger.FAILED if failures else ledger.SUCCESS,
+                    "duration": round(time.monotonic() - self.started, 3),
+                    "changed": list(changed),
+                    **({"failed": list(failures)} if failures else {}),
+                    **({"probe": seen} if seen else {}),
+                },
+            )
+            if not failures:
+                release.annotate(layout, settings.release, failed=None)
+            self.minion.send(f"globoapp/deploy/{self.minion.id}", line)
+        if os.path.exists(layout.note):
+            os.unlink(layout.note)
+            files.sync_directory(layout.own)
+        self.begun = False
+        self.unlock()
+        return line
+
+    def unlock(self) -> None:
+        """Let the next deploy go on."""
+        if self.lock:
+            self.lock.release()
+            self.lock = None
+
+
+def take_lock(
+    minion: Minion, settings: Settings, what: str, wait: float | None = None, token: str | None = None
+) -> lock.Lock:
+    """
+    Be the only deploy on this host until the lock is released or this process ends.
+
+    what
+        What is done, for others to read.
+    wait
+        Seconds; by default pillar ``lock_wait``.
+    token
+        By which a run inside this one knows that it may go on.
+
+    Raises Failure, naming the holder, when another one does not end in time.
+    """
+    files.make_directory(settings.layout.own)
+    wait = settings.lock_wait if wait is None else wait
+    who = {"what": what, "jid": minion.job, "pid": os.getpid(), "since": ledger.now(), "run": token}
+    taken = lock.acquire(settings.layout.lock, wait, who)
+    if isinstance(taken, lock.Lock):
+        return taken
+    raise Failure(
+        f"another deploy is under way on this host: {taken.get('what', 'unknown')}, since "
+        f"{taken.get('since', 'unknown')}, job id {taken.get('jid')}, process {taken.get('pid')}; waited "
+        f"{wait:g} s for it to end. Try again when it has ended (salt-run jobs.lookup_jid)"
+    )
+
+
+def _read_note(path: str) -> dict[str, Any] | None:
+    try:
+        note = files.read_json(path)
+    except ValueError:  # torn by a power cut
+        return None
+    return note if isinstance(note, dict) and Entry.parsed({"result": "", **note}) else None
+
+
+def current(minion: Minion, context: MutableMapping[str, Any]) -> Run:
+    """
+    The run that the states of this job belong to; made at the first question.
+
+    context
+        Salt's ``__context__``, which rendering and states of one job share.
+    """
+    key = (minion.job, os.getpid())
+    known = context.get(CONTEXT)
+    if known is None or known[0] != key:
+        known = (key, Run(minion))
+        context[CONTEXT] = known
+    run: Run = known[1]
+    return run
+
+
+def close(context: MutableMapping[str, Any]) -> None:
+    """Forget the run: what comes next in this process is another one."""
+    known = context.pop(CONTEXT, None)
+    if known:
+        known[1].unlock()
+
+
+def host_of(settings: Settings) -> Host:
+    """The host as it is now."""
+    return survey.survey(settings)

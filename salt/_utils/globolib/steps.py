@@ -1,0 +1,178 @@
+"""
+What each state of a deploy does, and what it says: in a run, and under ``test=True``, where nothing is touched.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from globolib import answers, plan, rollback
+from globolib.errors import Failure
+from globolib.run import Run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a state has to tell: ``changes`` are what was changed, or under test=True what would be."""
+
+    comment: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    result: bool | None = True
+    warnings: Sequence[str] = ()
+
+
+def _numbered(phrases: Sequence[str]) -> dict[str, str]:
+    return {str(number): phrase for number, phrase in enumerate(phrases, 1)}
+
+
+def ready(here: Run, name: str) -> Outcome:
+    """The settings and the host are fit for the deploy, it is the only one, and nothing is left of one that was cut."""
+    if here.problems:
+        listed = "".join(f"\n  - {problem}" for problem in here.problems)
+        raise Failure(f"Nothing was touched. To be put right first:{listed}")
+    cleared = list(here.host.leftovers) if here.minion.test else here.begin()
+    comment = "\n".join(["The settings are valid and the host is fit.", *here.resolution.warnings])
+    changes = {"cleared": _numbered(cleared)} if cleared else {}
+    return Outcome(comment, changes, warnings=here.resolution.warnings)
+
+
+def virtualenv(here: Run, name: str) -> Outcome:
+    """The virtualenv of the release's lock is complete."""
+    path = here.target.virtualenv
+    if "build" not in here.steps:
+        return Outcome(f"{path} is complete.")
+    if here.minion.test:
+        return Outcome(f"{path} would be built.", {path: "to be built"})
+    return Outcome(f"{path} was built by {here.build()}.", {path: "built"})
+
+
+def release(here: Run, name: str) -> Outcome:
+    """The release is unpacked and holds what its artifact holds."""
+    made = here.examined.artifact
+    sha256 = made.sha256[:12] if made else ""
+    if "unpack" not in here.steps:
+        return Outcome(f"{name} is what artifact {sha256} holds.")
+    if here.minion.test:
+        return Outcome(f"{name} would be put in place.", {name: {"1": here.steps["unpack"]}})
+    return Outcome(f"{name} holds artifact {sha256}.", {name: _numbered(here.unpack())})
+
+
+def tried(here: Run, name: str) -> Outcome:
+    """
+    The release was seen to work on a private socket before it may touch the shared one. One that runs already needs
+    no trial; neither does what is deployed when nothing serves at all.
+    """
+    if not plan.needs_trial(here.settings, here.host, here.steps):
+        return Outcome(f"{name} needs no trial.")
+    if here.minion.test:
+        return Outcome(f"{name} would be tried on a private socket.", {name: "to be tried"})
+    return Outcome(here.try_candidate() + ".")
+
+
+def configured(here: Run, name: str) -> Outcome:
+    """The files that the app's units and gunicorn read hold what the settings say."""
+    if "configure" not in here.steps:
+        return Outcome(f"The units of {name} are what they should be.")
+    before, wanted = here.host.texts, plan.wanted_texts(here.settings, here.target)
+    differing = [path for path, text in wanted.items() if before.get(path) != text]
+    changes = {path: _diff(path, before.get(path), wanted[path]) for path in differing}
+    if here.minion.test:
+        return Outcome(f"Files of {name} would be written.", changes)
+    here.configure()
+    return Outcome(f"Files of {name} were written.", changes)
+
+
+def _diff(path: str, before: str | None, after: str) -> str:
+    if path.endswith(".env"):
+        return "it differs"  # its values may be secrets
+    if before is None:
+        return "New file"
+    return "".join(difflib.unified_diff(before.splitlines(True), after.splitlines(True), n=1))
+
+
+def serving(here: Run, name: str) -> Outcome:
+    """The release, and it alone, takes the requests on its address, now and after a reboot."""
+    at = f"{here.settings.address}:{here.settings.port}"
+    steps = {step: why for step, why in here.steps.items() if step not in plan.BEFORE_SWITCH}
+    if not steps:
+        return Outcome(f"{name} serves {at}.")
+    if here.minion.test:
+        return Outcome(f"{name} would serve {at}.", steps)
+    return Outcome(f"{name} serves {at}.", here.switch())
+
+
+def healthy(here: Run, name: str) -> Outcome:
+    """The service answers as the release should, and it is this release that answers."""
+    if not here.minion.test:
+        return Outcome(here.check() + ".")
+    if here.steps:
+        return Outcome("The service would be asked.", result=None)
+    seen = answers.health(here.minion, deadline=0)
+    return Outcome("; ".join(seen.get("problems", ["It answers as it should."])), result=seen["healthy"])
+
+
+def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> Outcome:
+    """
+    What this run did, tried or failed to do is in the ledger; then the next deploy may go on.
+
+    running
+        The results of the states before it (Salt's ``__running__``): it has no requisites, a deploy that failed is
+        recorded too, and comes after them by its place in the list.
+    """
+    failures, changed = _results(running)
+    if here.minion.test:
+        changes = {"line": "to be written"} if changed else {}
+        return Outcome("A line would be written." if changes else "There is nothing to record.", changes)
+    line = here.finish(failures, changed)
+    if line is None:
+        return Outcome("There is nothing to record.")
+    comment = f"{line['action']} of {line['version']}: {line['result']} after {line['duration']} s."
+    if line.get("probe"):
+        probe = line["probe"]
+        comment += (
+            f" A probe every 20 ms meanwhile: {probe['sent']} requests, {probe['failed']} failed, longest gap "
+            f"{probe['longest_gap_ms']} ms."
+        )
+    return Outcome(comment, {"line": line["id"]})
+
+
+def _results(running: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Of the states of this tree that ran before: which failed by themselves, as phrases, and which changed something."""
+    failures, changed = [], []
+    for tag, state in sorted(running.items(), key=lambda item: int(item[1].get("__run_num__", 0))):
+        if not str(state.get("__sls__", "")).startswith("globoapp"):
+            continue
+        identity, comment = str(state.get("__id__", tag)), str(state.get("comment", ""))
+        if state.get("result") is False and "requisite failed" not in comment:
+            failures.append(f"{identity}: {comment}")
+        if state.get("changes"):
+            changed.append(identity)
+    return failures, changed
+
+
+def pruned(here: Run, name: str) -> Outcome:
+    """Of old releases and virtualenvs there are no more than pillar ``keep`` says."""
+    settings = here.settings
+    if settings.keep == "all":
+        return Outcome("All releases are kept.")
+    if here.minion.test:
+        wanted = here.target.virtualenv if settings.release not in here.host.releases else None
+        chosen = rollback.going(settings, here.host.entries, settings.keep, wanted)
+        going = [*chosen.releases, *chosen.virtualenvs]
+    else:
+        try:
+            going = [kind for kinds in rollback.pruned(here.minion).values() for kind in kinds]
+        except Failure as failure:  # the next deploy has begun, and prunes when it has ended
+            return Outcome(f"Nothing was removed: {failure}")
+    if not going:
+        return Outcome(f"There are no more than {settings.keep} releases to keep.")
+    return Outcome(f"Beyond keep: {settings.keep}, and unused.", {"removed": _numbered(going)})
+
+
+def rendered(here: Run, monitor_problems: Sequence[str]) -> dict[str, Any]:
+    """What the sls files are rendered from: the settings as a person may see them, and whether there are problems."""
+    here.problems.extend(problem for problem in monitor_problems if problem not in here.problems)
+    return {**here.settings.shown(), "problems": bool(here.problems)}
+
+

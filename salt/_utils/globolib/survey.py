@@ -1,0 +1,97 @@
+"""One look at a host: asks systemd once, the kernel once, and reads what belongs to the releases that matter."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from globolib import ledger, leftovers, processes, release, started, systemd, units, virtualenv
+from globolib.host import Host, Process, Record, Unit
+from globolib.layout import Layout, release_of
+from globolib.settings import Settings
+
+
+def survey(settings: Settings, entries: tuple[ledger.Entry, ...] | None = None) -> Host:
+    """
+    The host as it is now.
+
+    entries
+        The ledger, where it has been read already.
+    """
+    layout = settings.layout
+    if entries is None:
+        entries = ledger.read(layout.ledger)
+    deployed = ledger.deployed(entries)
+    records = release.records(layout)
+    wanted = {settings.release, release_of(deployed.version) if deployed else ""}
+    judged = {name: record for name, record in records.items() if name in wanted}
+    host = Host(
+        booted=systemd.booted(),
+        interfaces=processes.interfaces(),
+        entries=entries,
+        releases=records,
+        differences={name: release.differences(layout, name, record) for name, record in judged.items()},
+        virtualenv_differences={
+            path: virtualenv.differences(path) for path in {record.virtualenv for record in judged.values()}
+        },
+    )
+    return again(settings, host)
+
+
+def again(settings: Settings, host: Host) -> Host:
+    """The same host after a step: what runs, listens and is defined is looked at again; releases are not."""
+    layout = settings.layout
+    shown = systemd.show(layout) if host.booted else {}
+    host = replace(host, units=shown)
+    running = {name: shown[layout.instance(name)] for name in host.running(layout)}
+    families = {name: processes.family(unit.pid) for name, unit in running.items()}
+    sockets = {*(name for name in shown if name.endswith(".socket")), *systemd.socket_files(layout)}
+    ports = {settings.port, *(int(name.removesuffix(".socket").rpartition(":")[2]) for name in sockets)}
+    return replace(
+        host,
+        enabled=systemd.enabled(layout),
+        stray_links=systemd.stray_links(layout),
+        handed=systemd.handed(layout),
+        texts=_texts(settings, sockets),
+        processes=families,
+        workers={
+            name: ready(layout, name, [process.pid for process in family[1:]]) for name, family in families.items()
+        },
+        listeners=processes.with_owners([socket for socket in processes.listeners() if socket.port in ports]),
+        outdated=_outdated(layout, host.releases, running),
+        leftovers=tuple(leftovers.listed(layout, shown)),
+        real=_real(layout, host.releases, families),
+    )
+
+
+def ready(layout: Layout, name: str, pids: Sequence[int], candidate: bool = False) -> tuple[int, ...]:
+    """Of the processes of an instance those that have loaded the app: gunicorn's hooks leave ready-<pid> for each."""
+    try:
+        marks = set(os.listdir(layout.runtime(name, candidate)))
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(pid for pid in pids if f"ready-{pid}" in marks))
+
+
+def _texts(settings: Settings, sockets: set[str]) -> dict[str, str | None]:
+    layout = settings.layout
+    wanted = layout.socket(settings.address, settings.port)
+    paths = [*units.unit_files(settings), layout.handed, layout.environment(settings.release)]
+    return {path: units.text_of(path) for path in (*paths, *map(layout.unit_file, {*sockets, wanted}))}
+
+
+def _outdated(layout: Layout, records: Mapping[str, Record], running: Mapping[str, Unit]) -> dict[str, str]:
+    reasons = {
+        name: started.outdated(layout, name, records[name], unit) for name, unit in running.items() if name in records
+    }
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _real(
+    layout: Layout, records: Mapping[str, Record], families: Mapping[str, tuple[Process, ...]]
+) -> dict[str, str]:
+    paths = {layout.release(name) for name in records}
+    for record in records.values():
+        paths |= {os.path.join(record.virtualenv, "bin"), os.path.join(record.virtualenv, "bin", "python")}
+    for family in families.values():
+        paths |= {os.path.dirname(process.command[0]) for process in family if process.command}
+    return {path: os.path.realpath(path) for path in paths if path.startswith("/")}

@@ -1,0 +1,388 @@
+"""
+Carries out the steps between the beginning and the end of a deploy: the trial, the switch, the look afterwards; and
+when one fails, undoes it.
+
+What served goes on serving: put back first, collect evidence second.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from globolib import drain, files, health, ledger, processes, release, started, survey, systemd, text, units, waiting
+from globolib.errors import Failure
+from globolib.host import Host, Unit
+from globolib.ledger import Entry
+from globolib.plan import Target, plan, proof, wanted_texts
+from globolib.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Course:
+    """
+    What a run has done so far, as its steps need it.
+
+    before
+        The ledger line of what was deployed when it began; None when nothing was.
+    texts
+        What the files of the app's units held then, by path; None for one that was not there.
+    target
+        What the release needs beside its settings.
+    switched
+        Whether this run has begun to switch.
+    again
+        Why the release, though nothing was to be changed, was started afresh; None when it was not.
+    probe
+        Asks the service while the run switches.
+    """
+
+    before: Entry | None
+    texts: Mapping[str, str | None]
+    target: Target
+    switched: bool = False
+    again: str | None = None
+    probe: health.Probe | None = None
+
+    def is_move(self, settings: Settings) -> bool:
+        """Whether this run is to change what is deployed, not only to repair it."""
+        return self.before is None or self.before.place != (settings.version, settings.port, settings.bind)
+
+
+def configure(settings: Settings, target: Target) -> list[str]:
+    """Write the files that the app's units and gunicorn read. Returns the paths of those that changed."""
+    changed = []
+    for path, wanted in wanted_texts(settings, target).items():
+        if units.text_of(path) != wanted:
+            files.make_directory(os.path.dirname(path))
+            secret = path == settings.layout.environment(settings.release)
+            files.write(path, wanted, 0o600 if secret else 0o644)
+            changed.append(path)
+    if any(path.endswith(".service") for path in changed):
+        systemd.systemctl("daemon-reload")
+    return changed
+
+
+def _restore(settings: Settings, course: Course) -> None:
+    """Give the files that units and gunicorn read back what they held when the run began, but for a socket's."""
+    for path, text_then in course.texts.items():
+        if text_then is not None and not path.endswith((".socket", "sockets.conf")) and units.text_of(path) != text_then:
+            files.write(path, text_then, 0o600 if path.endswith(".env") else 0o644)
+    systemd.systemctl("daemon-reload")
+
+
+def try_candidate(settings: Settings, host: Host) -> str:
+    """
+    Run the release beside what serves, on a private unix socket, and look at it: it boots, it answers as its
+    manifest says, and for ``prove`` seconds it goes on doing so with the same workers.
+
+    Returns what was seen, a phrase. Raises Failure with the release's own words; the release is marked as failed
+    and its log kept.
+    """
+    layout, name = settings.layout, settings.release
+    unit = layout.instance(name, candidate=True)
+    record = host.releases[name]
+    where = health.Unix(layout.candidate_socket(name))
+    # One that was deployed here before has shown that it lasts: a way back should not wait.
+    lasts = record.failed is None and any(entry.succeeded and entry.version == settings.version for entry in host.entries)
+    hold = 0 if lasts else settings.prove
+    _reload_if_needed(host)
+    began = time.monotonic()
+    try:
+        systemd.systemctl("start", unit)
+        pids = wait_for_workers(settings, record.manifest.workers, candidate=True)
+        booted = time.monotonic() - began
+        _answers(settings, where, record.manifest.health)
+        _stays(settings, where, record.manifest.health, pids, hold, candidate=True)
+    except Failure as failure:
+        failed = Failure(f"{settings.version} failed its trial: {failure}")
+        unit_then = systemd.unit(unit)
+        systemd.stop(unit)
+        raise _evidence(settings, failed, unit_then) from failure
+    finally:
+        systemd.stop(unit)
+    return f"{name} booted in {booted:.2f} s, answered as it should, and went on for {hold:g} s"
+
+
+def _reload_if_needed(host: Host) -> None:
+    """Have systemd read its unit files again when those of this app changed on the disk."""
+    if any(unit.needs_reload for unit in host.units.values()):
+        systemd.systemctl("daemon-reload")
+
+
+def wait_for_workers(settings: Settings, wanted: int, candidate: bool = False) -> tuple[int, ...]:
+    """
+    Wait until every worker of the release has loaded the app. Returns their pids.
+
+    Raises Failure as soon as the instance has ended or begun again, or when ``deadline`` seconds have passed.
+    """
+    layout, name = settings.layout, settings.release
+    unit, first = layout.instance(name, candidate), 0
+    ready: tuple[int, ...] = ()
+
+    def all_ready() -> tuple[int, ...] | None:
+        nonlocal first, ready
+        state = systemd.unit(unit)
+        first = first or state.pid
+        ready = survey.ready(layout, name, processes.children(state.pid) if state.pid else (), candidate)
+        if len(ready) >= wanted:
+            return ready
+        ended = state.active in ("failed", "inactive") or state.sub == "auto-restart"
+        if ended or (first and state.pid != first):
+            raise Failure(f"{unit} ended while it booted ({state.result})")
+        return None
+
+    pids = waiting.until(all_ready, settings.deadline, first=0.05, factor=1.2, most=0.5)
+    if pids is None:
+        raise Failure(f"{unit}: {len(ready)} of {wanted} workers have loaded the app after {settings.deadline:g} s")
+    return pids
+
+
+def _answers(settings: Settings, where: health.Where, wanted: health.Health) -> health.Answer:
+    """Ask until the answer is right; raises Failure with the last one at the deadline."""
+    last: str | None = None
+
+    def right() -> health.Answer | None:
+        nonlocal last
+        last, answer = health.once(where, wanted, settings.timeout)
+        return None if last else answer
+
+    answer = waiting.until(right, settings.deadline)
+    if answer is None:
+        raise Failure(f"GET {wanted.path} for {settings.deadline:g} s: {last}")
+    return answer
+
+
+def _stays(
+    settings: Settings,
+    where: health.Where,
+    wanted: health.Health,
+    pids: tuple[int, ...],
+    seconds: float,
+    candidate: bool = False,
+) -> None:
+    """Watch the release for so many seconds: the same workers, right answers. Raises Failure at the first other one."""
+    unit = settings.layout.instance(settings.release, candidate)
+
+    def steady() -> None:
+        now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), candidate)
+        if now != pids:
+            raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
+        problem, _ = health.once(where, wanted, settings.timeout)
+        if problem:
+            raise Failure(f"GET {wanted.path}: {problem}")
+
+    if seconds:
+        waiting.hold(seconds, steady, every=min(0.2, seconds))
+    now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), candidate)
+    if now != pids:
+        raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
+
+
+def _evidence(settings: Settings, failure: Failure, unit: Unit) -> Failure:
+    """
+    Mark the release as failed and keep its log; the failure to raise, with its last lines. Best effort: nothing in
+    here may hide why it failed.
+
+    unit
+        The instance as it was when it failed.
+    """
+    why, name, layout = str(failure), settings.release, settings.layout
+    try:
+        words = systemd.journal(unit.name, 200, unit.invocation)
+        now = ledger.now()
+        path = os.path.join(layout.failures, f"{name}-{now}.log")
+        tail = "\n".join(f"    | {line}" for line in words[-15:]) or "    | (it wrote nothing)"
+        try:
+            files.make_directory(layout.failures, 0o750)
+            files.write(path, "\n".join([why, *words]) + "\n", 0o640)
+            release.annotate(layout, name, failed=release.Failed(now, why, path))
+        except OSError as error:  # a full disk must not hide why the release failed
+            return Failure(f"{why}\n(its log could not be kept: {error})\nIts last lines:\n{tail}")
+        return Failure(f"{why}\nIts last lines (all of them in {path}):\n{tail}")
+    except Exception as error:  # noqa: BLE001  evidence is worth less than the reason
+        log.warning("the evidence against %s could not be collected", name, exc_info=True)
+        return Failure(f"{why}\n(no evidence could be collected: {text.line(str(error))})")
+
+
+def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
+    """
+    Make the release what serves on its address: it starts beside what is there, on the same accept queue, and only
+    when it takes requests the other one ends.
+
+    Returns ``{step: phrase}`` of what was done. Raises Failure when it does not come up; what was serving then goes
+    on, on the address that it had.
+    """
+    layout, name = settings.layout, settings.release
+    steps = plan(settings, host, course.target)
+    if not steps:
+        return steps
+    unit = layout.instance(name)
+    socket = layout.socket(settings.address, settings.port)
+    running, sockets = host.running(layout), host.sockets(layout)
+    others = [other for other in sockets if other != socket]
+    _watch(settings, host, course)
+    course.switched = True
+    _reload_if_needed(host)
+    if "open" in steps:
+        _open(settings, socket, known=socket in host.handed)
+    if "define" in steps:
+        systemd.write_socket(layout, settings.address, settings.port)
+        systemd.systemctl("daemon-reload")
+    try:
+        if "unmask" in steps:
+            systemd.systemctl("unmask", unit)
+            systemd.systemctl("unmask", "--runtime", unit)
+        if systemd.hand_over(layout, [socket, *(other for other in others if sockets[other])]):
+            systemd.systemctl("daemon-reload")
+        if "start" in steps or "restart" in steps:
+            systemd.systemctl("restart" if name in running else "start", unit)
+        _wait_and_note(settings, host)
+    except Failure as failure:
+        unit_then = systemd.unit(unit)
+        _restore(settings, course)
+        if name not in running:
+            systemd.stop(unit)
+        if host.handed:
+            systemd.hand_over(layout, list(host.handed))
+        if "open" in steps and socket not in host.handed:
+            systemd.remove_socket(layout, socket)
+        systemd.systemctl("daemon-reload")
+        raise _evidence(settings, Failure(f"{settings.version} did not start: {failure}"), unit_then) from failure
+    systemd.enable(layout, name)
+    for other in running:
+        if other != name:
+            systemd.stop(layout.instance(other))
+    if others:
+        _close(settings, host, socket, others)
+    return steps
+
+
+def _wait_and_note(settings: Settings, host: Host) -> None:
+    record = host.releases[settings.release]
+    wait_for_workers(settings, record.manifest.workers)
+    unit = systemd.unit(settings.layout.instance(settings.release))
+    if not started.is_noted(settings.layout, settings.release, unit):
+        started.note(settings.layout, settings.release, record, unit)
+
+
+def _close(settings: Settings, host: Host, socket: str, others: list[str]) -> None:
+    """
+    Close the addresses that are no longer wanted. Both answer now. systemd lets go of the old one first: were this
+    run cut here, the release would go on with both, and the next run would put it right.
+    """
+    layout = settings.layout
+    unit = layout.instance(settings.release)
+    for other in others:
+        systemd.remove_socket(layout, other)
+    if systemd.hand_over(layout, [socket]):
+        systemd.systemctl("daemon-reload")
+    # The release lets go of the old one by starting again, when nobody waits there any more; on the new one clients
+    # wait in systemd's hands meanwhile.
+    _drain(unit)
+    systemd.systemctl("restart", unit)
+    _wait_and_note(settings, host)
+
+
+def _drain(unit: str) -> None:
+    """Let nobody new come to the sockets that only the instance holds any more, and see those off that came."""
+    main = systemd.unit(unit).pid
+    for listener in processes.with_owners(processes.listeners()):
+        holders = [owner.pid for owner in listener.owners]
+        if main not in holders or 1 in holders:
+            continue
+        try:
+            left = drain.drain(main, listener.inode)
+        except OSError as error:
+            log.warning("%s: clients that wait on the old address are lost: %s", unit, error)
+        else:
+            if left:
+                log.warning("%s: %s clients that wait on the old address are lost", unit, left)
+
+
+def _open(settings: Settings, socket: str, known: bool) -> None:
+    """Have systemd listen on the address; where it cannot, nothing is left of it. The release has no part in that."""
+    try:
+        systemd.write_socket(settings.layout, settings.address, settings.port)
+        systemd.systemctl("daemon-reload")
+        # One that is active lacks its descriptor (see plan), and start would leave it so. The release holds its own.
+        systemd.systemctl("restart", socket)
+    except Failure as failure:
+        if not known:
+            systemd.remove_socket(settings.layout, socket)
+        words = "\n".join(f"    | {line}" for line in systemd.journal(socket, 5))
+        raise Failure(
+            f"{settings.bind}:{settings.port} cannot be listened on; nothing was changed: {failure}\n{words}"
+        ) from failure
+
+
+def _watch(settings: Settings, host: Host, course: Course) -> None:
+    """Ask the service every 20 ms from now on, where something serves on an address that stays."""
+    running = [name for name in host.running(settings.layout) if name in host.releases]
+    if course.probe is not None or course.before is None or not running:
+        return
+    if course.before.place[1:] == (settings.port, settings.bind):
+        asked = host.releases[running[0]].manifest.health
+        course.probe = health.start(health.where(settings.address, settings.port), asked)
+
+
+def check(settings: Settings, host: Host, course: Course) -> str:
+    """
+    Ask the service on its address until it answers as the release should, and prove that this release is what
+    answered; after a switch, go on looking for ``soak`` seconds. When it fails after a switch, what was deployed
+    before is put back.
+
+    Returns a phrase. Raises Failure.
+    """
+    layout, name = settings.layout, settings.release
+    unit, wanted = layout.instance(name), host.releases[name].manifest.health
+    where = health.where(settings.address, settings.port)
+    soak = settings.soak if course.switched and course.is_move(settings) else 0
+    try:
+        answer = _answers(settings, where, wanted)
+        now = survey.again(settings, host)
+        wrong = proof(settings, now)
+        if wrong:
+            raise Failure("; ".join(wrong))
+        _stays(settings, where, wanted, now.workers[name], soak)
+    except Failure as failure:
+        if not course.switched and course.again is None:
+            # Nothing was changed, and it does not answer: what is wedged gets one fresh start.
+            course.again = str(failure)
+            systemd.systemctl("restart", unit)
+            _wait_and_note(settings, host)
+            return f"it did not answer ({failure}) and was started afresh; " + check(settings, host, course)
+        unit_then = systemd.unit(unit)
+        came_of_it = put_back(settings, host, course)
+        failed = _evidence(settings, Failure(f"{settings.version} is not healthy: {failure}"), unit_then)
+        raise Failure(f"{failed}{came_of_it}") from failure
+    seen = f"GET {where}{wanted.path}: {answer.status} in {answer.seconds * 1000:.0f} ms, from {name}"
+    return seen + (f"; it stayed so for {soak:g} s" if soak else "")
+
+
+def put_back(settings: Settings, host: Host, course: Course) -> str:
+    """Put back what was deployed before this run's switch; what came of it, to be told after the failure."""
+    layout, before = settings.layout, course.before
+    if not course.switched or not course.is_move(settings):
+        return ""
+    if before is None:
+        # The sockets first: a client that comes would have the release started again.
+        for socket in survey.again(settings, host).sockets(layout):
+            systemd.remove_socket(layout, socket)
+        systemd.enable(layout, None)
+        systemd.stop(layout.instance(settings.release))
+        return "\nNothing was deployed here before: it was stopped."
+    old = settings.at(version=before.version, port=before.port, bind=before.bind, address=before.address)
+    try:
+        record = host.releases[old.release]
+        target = Target(record.virtualenv, record.manifest.wsgi)
+        back = Course(before, course.texts, target, switched=True, probe=course.probe)
+        _restore(settings, course)
+        switch(old, survey.again(old, host), back)
+        _answers(old, health.where(old.address, old.port), record.manifest.health)
+    except (Failure, OSError, KeyError) as worse:
+        return f"\nAnd {before.version} could not be put back: {worse}"
+    return f"\nSwitched back: {before.version} serves again."

@@ -30,6 +30,27 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def make_directory(path: str, mode: int = 0o755) -> None:
+    """
+    Make a directory that outlives a power cut, and its parents that are missing, all with ``mode`` whatever the umask
+    is. One that exists is left as it is.
+
+    Raises OSError (FileExistsError: something else has that name).
+    """
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(os.path.abspath(path))
+    make_directory(parent, mode)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if os.path.isdir(path):  # somebody else made it meanwhile
+            return
+        raise
+    os.chmod(path, mode)
+    sync_directory(parent)
+
+
 def write(path: str, text: str, mode: int = 0o644) -> None:
     """
     Replace a file atomically and durably: readers see the old text or the new, never a part.
@@ -42,7 +63,8 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
         Permission bits of the result.
     """
     directory = os.path.dirname(path)
-    fd, temporary = tempfile.mkstemp(prefix=".write-", dir=directory)
+    # The name tells whose it is when a cut leaves it behind: other apps' files are in the same directories.
+    fd, temporary = tempfile.mkstemp(prefix=f".write-{os.path.basename(path)}-", dir=directory)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as handle:
             handle.write(text)

@@ -29,3 +29,8 @@ schedule:
     run_on_start: false
     splay: 300
     maxrunning: 1
+
+# What custom code the master serves, so that a server looks for changes of it by one word of its pillar.
+{% if 'globoapp_minion.digest' in salt %}
+globoapp_code: {{ salt['globoapp_minion.digest']() }}
+{% endif %}

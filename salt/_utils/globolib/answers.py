@@ -8,6 +8,7 @@ from globolib import ledger, lock, release, run, survey, systemd, waiting
 from globolib.host import Host
 from globolib.layout import release_of
 from globolib.ledger import Entry
+from globolib.manifest import Health
 from globolib.minion import Minion
 from globolib.plan import Target, plan, proof, restart_notes
 from globolib.settings import Settings
@@ -60,7 +61,7 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
     deadline = deployed.deadline if deadline is None else deadline
     host = survey.survey(deployed)
     record = host.releases.get(deployed.release)
-    asked = record.manifest.health if record else http.Health()
+    asked = record.manifest.health if record else Health()
     where = http.where(deployed.address, deployed.port)
     attempts, problems, answer = 0, [""], None
 
@@ -171,7 +172,9 @@ def listed(deployed: Settings, entry: Entry | None, entries: tuple[Entry, ...]) 
     good, told = ledger.good(entries), {}
     live = release_of(entry.version) if entry else None
     for name, record in release.records(deployed.layout).items():
-        state = "live" if name == live else "failed" if record.failed else "good" if record.version in good else "unused"
+        state = (
+            "live" if name == live else "failed" if record.failed else "good" if record.version in good else "unused"
+        )
         told[name] = {
             "version": record.version,
             "unpacked": record.unpacked,
@@ -188,5 +191,3 @@ def history(minion: Minion, limit: int = 20) -> list[dict[str, Any]]:
     _, _, entries = run.deployed_settings(minion)
     newest = [dict(entry.data) for entry in reversed(entries)]
     return newest[:limit] if limit else newest
-
-

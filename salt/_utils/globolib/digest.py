@@ -2,6 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
+from typing import Any
+
+import globolib
 
 # Salt's directories of custom code that minions get: the master's names; a minion's are without the underscore.
 KINDS = ("_utils", "_modules", "_states", "_beacons")
@@ -32,3 +36,25 @@ def _sources(directory: str) -> list[str]:
 def here() -> str:
     """The digest of the code that this package was loaded with: on a master that of its tree, on a minion of its cache."""
     return of(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+
+def served(opts: Mapping[str, Any], saltenv: str = "base") -> str | None:
+    """What a minion without a master serves to itself: the digest of the first of its file roots that has the package."""
+    for root in opts.get("file_roots", {}).get(saltenv, []):
+        if os.path.isdir(os.path.join(root, "_utils", "globolib")):
+            return of(root)
+    return None
+
+
+def is_current(opts: Mapping[str, Any], code: str | None) -> bool:
+    """
+    Whether this minion has, and this process has loaded, the custom code that the master serves.
+
+    opts
+        The minion's configuration.
+    code
+        The master's digest, from pillar; None where pillar has none: then it is not known, and not current.
+    """
+    if opts.get("file_client") == "local":
+        code = served(opts)
+    return code is not None and code == here() and not globolib.stale()

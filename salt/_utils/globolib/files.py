@@ -84,9 +84,9 @@ def write_json(path: str, data: Any, mode: int = 0o644) -> None:
 
 
 def read(path: str) -> str | None:
-    """The text of a file; None when there is no such file."""
+    """The text of a file, bytes that are no UTF-8 replaced; None when there is no such file."""
     try:
-        with open(path, encoding="utf-8") as handle:
+        with open(path, encoding="utf-8", errors="replace") as handle:
             return handle.read()
     except FileNotFoundError:
         return None

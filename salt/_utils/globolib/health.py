@@ -33,12 +33,18 @@ class Tcp:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+
 
 @dataclass(frozen=True)
 class Unix:
     """A unix socket by its path."""
 
     path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}:"
 
 
 Where = Tcp | Unix

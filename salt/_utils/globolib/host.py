@@ -95,7 +95,8 @@ class Host:
     handed
         The socket units that instances get from their next start on.
     texts
-        The text of each file that the app's units and gunicorn read, by path; None where it is not there.
+        The text of each file that the app's units and gunicorn read, by path; None where it is not there, or a secret
+        that others can read.
     workers
         The workers that have loaded the app, by release: pids in ascending order.
     processes

@@ -103,6 +103,20 @@ class Layout:
         """gunicorn's settings for every release."""
         return self.own_file("gunicorn.conf.py")
 
+    @property
+    def candidate(self) -> str:
+        """The directory of what candidates read: nothing that the deployed release reads changes before a trial."""
+        return self.own_file("candidate")
+
+    def candidate_environment(self, release: str) -> str:
+        """The environment file of a release's candidate."""
+        return os.path.join(self.candidate, f"{release}.env")
+
+    @property
+    def candidate_gunicorn_conf(self) -> str:
+        """gunicorn's settings for candidates."""
+        return os.path.join(self.candidate, "gunicorn.conf.py")
+
     def release(self, release: str) -> str:
         """The directory of a release."""
         return os.path.join(self.root, release)

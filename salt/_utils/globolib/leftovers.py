@@ -27,9 +27,13 @@ def listed(layout: Layout, shown: Mapping[str, Unit]) -> list[str]:
     """
     left = []
     owned = (layout.root, layout.virtualenvs, layout.own, layout.records, layout.artifacts, layout.failures)
-    for directory in (*owned, layout.own_file("started")):
+    for directory in (*owned, layout.candidate, layout.own_file("started")):
         for name in _names(directory):
-            if name.startswith((".incoming-", ".trash-", ".write-")) or name.endswith(".part") or _SALTS_OWN.match(name):
+            if (
+                name.startswith((".incoming-", ".trash-", ".write-"))
+                or name.endswith(".part")
+                or _SALTS_OWN.match(name)
+            ):
                 left.append(os.path.join(directory, name))
     left += systemd.temporary(layout)
     for name in _names(layout.virtualenvs):

@@ -83,7 +83,9 @@ def _files(settings: Settings, host: Host, target: Target) -> dict[str, str]:
     record = host.releases.get(release)
     broken = host.virtualenv_differences.get(target.virtualenv)
     if record is None or record.virtualenv != target.virtualenv:
-        steps["unpack"] = f"{release} is not on this host" if record is None else f"its virtualenv is not {target.virtualenv}"
+        steps["unpack"] = (
+            f"{release} is not on this host" if record is None else f"its virtualenv is not {target.virtualenv}"
+        )
     elif host.differences.get(release):
         steps["unpack"] = "; ".join(host.differences[release])
     if broken is None or broken:
@@ -194,5 +196,7 @@ def restart_notes(settings: Settings, host: Host) -> list[str]:
     family = host.processes.get(settings.release, ())
     if family and family[0].exe.endswith(REPLACED):
         python = family[0].exe.removesuffix(REPLACED)
-        return [f"{python} was updated since {settings.release} had started: it runs the old one until its next restart"]
+        return [
+            f"{python} was updated since {settings.release} had started: it runs the old one until its next restart"
+        ]
     return []

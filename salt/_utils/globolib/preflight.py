@@ -147,5 +147,3 @@ def port_problems(settings: Settings, host: Host) -> list[str]:
                     "(systemctl list-sockets); stop it or choose another port"
                 )
     return sorted(lines)
-
-

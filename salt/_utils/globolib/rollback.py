@@ -10,9 +10,7 @@ from globolib.minion import Minion
 from globolib.settings import Settings
 
 
-def _chosen(
-    version: Any, entries: tuple[Entry, ...], here: dict[str, str]
-) -> tuple[str | None, str, str | None]:
+def _chosen(version: Any, entries: tuple[Entry, ...], here: dict[str, str]) -> tuple[str | None, str, str | None]:
     """``(version, reason, problem)`` of what was asked for, or of the last good release."""
     if version is None:
         present = [name for name, state in here.items() if state != "failed"]

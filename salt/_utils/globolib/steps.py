@@ -174,5 +174,3 @@ def rendered(here: Run, monitor_problems: Sequence[str]) -> dict[str, Any]:
     """What the sls files are rendered from: the settings as a person may see them, and whether there are problems."""
     here.problems.extend(problem for problem in monitor_problems if problem not in here.problems)
     return {**here.settings.shown(), "problems": bool(here.problems)}
-
-

@@ -1,10 +1,11 @@
 """One look at a host: asks systemd once, the kernel once, and reads what belongs to the releases that matter."""
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from globolib import ledger, leftovers, processes, release, started, systemd, units, virtualenv
+from globolib import files, ledger, leftovers, processes, release, started, systemd, units, virtualenv
 from globolib.host import Host, Process, Record, Unit
 from globolib.layout import Layout, release_of
 from globolib.settings import Settings
@@ -76,7 +77,11 @@ def _texts(settings: Settings, sockets: set[str]) -> dict[str, str | None]:
     layout = settings.layout
     wanted = layout.socket(settings.address, settings.port)
     paths = [*units.unit_files(settings), layout.handed, layout.environment(settings.release)]
-    return {path: units.text_of(path) for path in (*paths, *map(layout.unit_file, {*sockets, wanted}))}
+    texts = {path: files.read(path) for path in (*paths, *map(layout.unit_file, {*sockets, wanted}))}
+    secret = layout.environment(settings.release)
+    if texts[secret] is not None and stat.S_IMODE(os.stat(secret).st_mode) != 0o600:
+        texts[secret] = None
+    return texts
 
 
 def _outdated(layout: Layout, records: Mapping[str, Record], running: Mapping[str, Unit]) -> dict[str, str]:
@@ -86,9 +91,7 @@ def _outdated(layout: Layout, records: Mapping[str, Record], running: Mapping[st
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _real(
-    layout: Layout, records: Mapping[str, Record], families: Mapping[str, tuple[Process, ...]]
-) -> dict[str, str]:
+def _real(layout: Layout, records: Mapping[str, Record], families: Mapping[str, tuple[Process, ...]]) -> dict[str, str]:
     paths = {layout.release(name) for name in records}
     for record in records.values():
         paths |= {os.path.join(record.virtualenv, "bin"), os.path.join(record.virtualenv, "bin", "python")}

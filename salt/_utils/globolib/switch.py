@@ -7,6 +7,7 @@ What served goes on serving: put back first, collect evidence second.
 
 import logging
 import os
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from globolib import drain, files, health, ledger, processes, release, started, 
 from globolib.errors import Failure
 from globolib.host import Host, Unit
 from globolib.ledger import Entry
+from globolib.manifest import Health
 from globolib.plan import Target, plan, proof, wanted_texts
 from globolib.settings import Settings
 
@@ -52,29 +54,33 @@ class Course:
         return self.before is None or self.before.place != (settings.version, settings.port, settings.bind)
 
 
-def configure(settings: Settings, target: Target) -> list[str]:
-    """Write the files that the app's units and gunicorn read. Returns the paths of those that changed."""
+def _write(texts: Mapping[str, str | None]) -> list[str]:
+    """Write those of the files that hold something else. Returns the paths of what changed."""
     changed = []
-    for path, wanted in wanted_texts(settings, target).items():
-        if units.text_of(path) != wanted:
+    for path, wanted in texts.items():
+        mode = 0o600 if path.endswith(".env") else 0o644
+        right = os.path.exists(path) and stat.S_IMODE(os.stat(path).st_mode) == mode
+        if wanted is not None and not (right and files.read(path) == wanted):
             files.make_directory(os.path.dirname(path))
-            secret = path == settings.layout.environment(settings.release)
-            files.write(path, wanted, 0o600 if secret else 0o644)
+            files.write(path, wanted, mode)
             changed.append(path)
     if any(path.endswith(".service") for path in changed):
         systemd.systemctl("daemon-reload")
     return changed
 
 
+def configure(settings: Settings, target: Target) -> list[str]:
+    """Write the files that the app's units and gunicorn read. Returns the paths of those that changed."""
+    return _write(wanted_texts(settings, target))
+
+
 def _restore(settings: Settings, course: Course) -> None:
     """Give the files that units and gunicorn read back what they held when the run began, but for a socket's."""
-    for path, text_then in course.texts.items():
-        if text_then is not None and not path.endswith((".socket", "sockets.conf")) and units.text_of(path) != text_then:
-            files.write(path, text_then, 0o600 if path.endswith(".env") else 0o644)
-    systemd.systemctl("daemon-reload")
+    kept = {path: held for path, held in course.texts.items() if not path.endswith((".socket", "sockets.conf"))}
+    _write(kept)
 
 
-def try_candidate(settings: Settings, host: Host) -> str:
+def try_candidate(settings: Settings, host: Host, target: Target) -> str:
     """
     Run the release beside what serves, on a private unix socket, and look at it: it boots, it answers as its
     manifest says, and for ``prove`` seconds it goes on doing so with the same workers.
@@ -87,8 +93,11 @@ def try_candidate(settings: Settings, host: Host) -> str:
     record = host.releases[name]
     where = health.Unix(layout.candidate_socket(name))
     # One that was deployed here before has shown that it lasts: a way back should not wait.
-    lasts = record.failed is None and any(entry.succeeded and entry.version == settings.version for entry in host.entries)
+    lasts = record.failed is None and any(
+        entry.succeeded and entry.version == settings.version for entry in host.entries
+    )
     hold = 0 if lasts else settings.prove
+    _write(units.candidate_files(settings, target.wsgi))
     _reload_if_needed(host)
     began = time.monotonic()
     try:
@@ -141,7 +150,7 @@ def wait_for_workers(settings: Settings, wanted: int, candidate: bool = False) -
     return pids
 
 
-def _answers(settings: Settings, where: health.Where, wanted: health.Health) -> health.Answer:
+def _answers(settings: Settings, where: health.Where, wanted: Health) -> health.Answer:
     """Ask until the answer is right; raises Failure with the last one at the deadline."""
     last: str | None = None
 
@@ -159,7 +168,7 @@ def _answers(settings: Settings, where: health.Where, wanted: health.Health) -> 
 def _stays(
     settings: Settings,
     where: health.Where,
-    wanted: health.Health,
+    wanted: Health,
     pids: tuple[int, ...],
     seconds: float,
     candidate: bool = False,
@@ -295,7 +304,7 @@ def _drain(unit: str) -> None:
         if main not in holders or 1 in holders:
             continue
         try:
-            left = drain.drain(main, listener.inode)
+            left = drain.drain(listener, main)
         except OSError as error:
             log.warning("%s: clients that wait on the old address are lost: %s", unit, error)
         else:

@@ -33,7 +33,7 @@ NotifyAccess=main
 User={user}
 Group={user}
 WorkingDirectory={root}/%i
-EnvironmentFile={own}/%i.env
+EnvironmentFile={environment}
 Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RuntimeDirectory={runtime}
 StateDirectory={name}
@@ -141,8 +141,8 @@ def release_unit(settings: Settings, candidate: bool = False) -> str:
         name=settings.name,
         user=settings.user,
         root=layout.root,
-        own=layout.own,
-        gunicorn=layout.gunicorn_conf,
+        environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
+        gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,
         description=", candidate on a private socket" if candidate else "",
         limit="" if candidate else "StartLimitIntervalSec=0\n",
         runtime=os.path.relpath(layout.runtime("%i", candidate), layout.run),
@@ -192,13 +192,22 @@ def gunicorn_text() -> str:
 
 def unit_files(settings: Settings) -> dict[str, str]:
     """
-    The text of each file that the app's units and gunicorn read and that does not depend on the address, by path:
-    the two templates, what sockets start, gunicorn's settings.
+    The text of each file that the units which serve and their gunicorn read and that does not depend on the address,
+    by path: the template, what sockets start, gunicorn's settings.
     """
     layout = settings.layout
     return {
         layout.unit_file(layout.instance("")): release_unit(settings),
-        layout.unit_file(layout.instance("", candidate=True)): release_unit(settings, candidate=True),
         layout.unit_file(layout.activate): activate_unit(settings),
         layout.gunicorn_conf: gunicorn_text(),
+    }
+
+
+def candidate_files(settings: Settings, wsgi: str) -> dict[str, str]:
+    """The same for a candidate of the release, with its environment."""
+    layout = settings.layout
+    return {
+        layout.unit_file(layout.instance("", candidate=True)): release_unit(settings, candidate=True),
+        layout.candidate_gunicorn_conf: gunicorn_text(),
+        layout.candidate_environment(settings.release): environment_text(settings, wsgi),
     }

@@ -1,9 +1,12 @@
 """What is wrong with one value of a setting: pure functions that return a line for a person, or None."""
 
+import difflib
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from globolib.minion import Call
 
 # Seconds, with the range in which they make sense.
 SECONDS = {
@@ -13,6 +16,11 @@ SECONDS = {
     "deadline": (1, 600),
     "lock_wait": (0, 3600),
 }
+
+# Top-level keys of the pillar of a call that mean something here.
+TOP = ("version", "port", "globoapp")
+# Settings that are for one deploy; any other that comes with a call is gone with it.
+OF_ONE_DEPLOY = ("version", "port", "prove", "soak", "timeout", "deadline", "lock_wait", "reserve", "keep", "checksum")
 
 VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
@@ -151,3 +159,41 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     value = values["reserve"]
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         yield "reserve", f"reserve is {value!r}: MiB to leave free on the disk, a whole number"
+
+
+def call_problems(call: Call) -> list[str]:
+    """
+    Slips on the command line that Salt takes without a word: ``state.apply globoapp version=1.1``, and keys of
+    ``pillar=`` that are nearly those that mean something.
+    """
+    lines = []
+    if call.function in ("state.apply", "state.sls", "state.highstate"):
+        for key in call.arguments:
+            if key.lower() in TOP[:2]:
+                lines.append(
+                    f"{key}={call.arguments[key]} is not an argument of {call.function}, which ignores it: "
+                    f"say pillar='{{\"{key.lower()}\": ...}}'"
+                )
+            elif difflib.get_close_matches(key, ["pillar"], cutoff=0.8) and key not in ("pillar", "pillarenv"):
+                lines.append(f"{key}= is not an argument of {call.function}, which ignores it: did you mean pillar=?")
+    if not isinstance(call.arguments.get("pillar", {}), Mapping):
+        lines.append(
+            f'pillar={str(call.arguments["pillar"])[:60]!r} is not a mapping: say pillar=\'{{"version": "1.1"}}\''
+        )
+    for key in call.pillar:
+        near = difflib.get_close_matches(str(key).lower(), TOP, 1, cutoff=0.75)
+        if near and key not in TOP:
+            lines.append(f"{key} in the pillar of this call is an unknown key; did you mean {near[0]}?")
+    return lines
+
+
+def call_warnings(call: Call) -> list[str]:
+    """What of this call is gone with it: the next highstate goes by pillar alone."""
+    section = call.pillar.get("globoapp")
+    passing = sorted(str(key) for key in section if key not in OF_ONE_DEPLOY) if isinstance(section, Mapping) else []
+    if not passing:
+        return []
+    return [
+        f"{', '.join(passing)} came with this call alone: the next highstate goes by pillar, "
+        "so put there what is to stay"
+    ]

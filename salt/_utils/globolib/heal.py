@@ -1,5 +1,6 @@
 """What a server does for itself when the master tells it to: put the deployed version back, make room."""
 
+import dataclasses
 import logging
 import os
 import time
@@ -9,7 +10,7 @@ from globolib import ledger, lock, plan, rollback, run, systemd
 from globolib.errors import Failure
 from globolib.ledger import Entry
 from globolib.minion import Minion
-from globolib.settings import Settings
+from globolib.settings import INNER, Settings
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def _heal(minion: Minion) -> tuple[str, str]:
     began = time.monotonic()
     aid = repair(minion, settings, entry)
     # Named although recorded: a pin in pillar that was never deployed must not be what healing brings.
-    states = minion.apply({"version": entry.version, "port": entry.port})
+    states = minion.apply({INNER: {"version": entry.version, "port": entry.port}})
     try:
         failed = rollback.failures(states)
     except Failure as failure:
@@ -63,8 +64,8 @@ def repair(minion: Minion, settings: Settings, entry: Entry) -> list[str]:
     entry
         The ledger line of what is deployed.
     """
-    pinned = {"version": entry.version, "port": entry.port}
-    repairing = run.Run(Minion(minion.functions, minion.opts, {**minion.pillar, **pinned}))
+    pinned = {INNER: {"version": entry.version, "port": entry.port}}
+    repairing = run.Run(dataclasses.replace(minion, pillar={**minion.pillar, **pinned}))
     done: list[str] = []
     try:
         with_lock = run.take_lock(minion, settings, f"repair of {entry.version}", wait=0)

@@ -1,11 +1,32 @@
 """What the package needs of Salt on a minion: one small object that Salt's files hand in."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from globolib.errors import Failure
+
+
+@dataclass(frozen=True)
+class Call:
+    """
+    What a person, the schedule or a reactor called, in its own words.
+
+    arguments
+        The named arguments of the function: ``test``, ``pillar``, and what should not have been there.
+    """
+
+    function: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def pillar(self) -> Mapping[str, Any]:
+        """The pillar that came with this call alone; empty without one."""
+        pillar = self.arguments.get("pillar")
+        return pillar if isinstance(pillar, Mapping) else {}
 
 
 @dataclass(frozen=True)
@@ -17,11 +38,14 @@ class Minion:
         The minion's configuration (``__opts__``).
     pillar
         The pillar of this call (``__pillar__``, which Salt never masks), with what the command line added.
+    parse
+        Reads a value of the command line as Salt does (YAML).
     """
 
     functions: Mapping[str, Callable[..., Any]]
     opts: Mapping[str, Any]
     pillar: Mapping[str, Any] = field(repr=False)
+    parse: Callable[[str], Any] = str
 
     @property
     def id(self) -> str:
@@ -44,15 +68,38 @@ class Minion:
         section = self.pillar.get("globoapp")
         return section if isinstance(section, Mapping) else {}
 
+    @cached_property
+    def _job(self) -> Mapping[str, Any]:
+        """What Salt notes of the job that runs in this process (its cachedir/proc); empty where there is none."""
+        for job in self.functions["saltutil.running"]() if "saltutil.running" in self.functions else []:
+            if job.get("pid") == os.getpid() and self.opts.get("jid") in (None, job.get("jid")):
+                return dict(job)
+        return {}
+
     @property
     def job(self) -> str | None:
         """The id of the Salt job that runs in this process; None where there is none (salt-call --local)."""
-        if self.opts.get("jid"):
-            return str(self.opts["jid"])
-        for job in self.functions["saltutil.running"]() if "saltutil.running" in self.functions else []:
-            if job.get("pid") == os.getpid():
-                return str(job["jid"])
-        return None
+        jid = self.opts.get("jid") or self._job.get("jid")
+        return str(jid) if jid else None
+
+    @cached_property
+    def call(self) -> Call | None:
+        """What was called; None where Salt tells nothing of it (salt-ssh)."""
+        if self._job.get("tgt", "salt-call") != "salt-call":
+            function, words = self._job.get("fun"), self._job.get("arg")
+        else:
+            function, words = self.opts.get("fun"), self.opts.get("arg")
+        if not isinstance(function, str) or not isinstance(words, (list, tuple)):
+            return None
+        arguments: dict[str, Any] = {}
+        for word in words:
+            if isinstance(word, Mapping) and word.get("__kwarg__"):
+                arguments.update(word)
+            elif isinstance(word, str) and re.match(r"[A-Za-z_]\w*=", word):
+                name, _, value = word.partition("=")
+                arguments[name] = self.parse(value)
+        arguments.pop("__kwarg__", None)
+        return Call(function, arguments)
 
     def fetch(self, url: str) -> str:
         """

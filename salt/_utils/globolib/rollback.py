@@ -7,7 +7,7 @@ from globolib.errors import Failure
 from globolib.host import Record
 from globolib.ledger import Entry, identity
 from globolib.minion import Minion
-from globolib.settings import Settings
+from globolib.settings import INNER, Settings
 
 
 def _chosen(version: Any, entries: tuple[Entry, ...], here: dict[str, str]) -> tuple[str | None, str, str | None]:
@@ -43,7 +43,7 @@ def rollback(minion: Minion, version: Any = None) -> dict[str, Any]:
     token = identity()
     held = run.take_lock(minion, deployed, f"rollback to {target}", token=token)
     try:
-        states = minion.apply({"version": target, run.INNER: {"token": token, "action": "rollback"}})
+        states = minion.apply({INNER: {"token": token, "action": "rollback", "version": target}})
     finally:
         held.release()
     failed = failures(states)

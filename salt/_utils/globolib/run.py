@@ -22,21 +22,19 @@ from globolib.plan import Target, plan
 from globolib.settings import Resolution, Settings
 
 CONTEXT = "globoapp.run"
-# What a run that was made by another one (a rollback) is told by pillar: ``{"token", "action"}``.
-INNER = "globoapp_run"
 
 
-def resolve(minion: Minion, **over: Any) -> tuple[Resolution, tuple[Entry, ...]]:
-    """The settings that a deploy would use now, with ``over`` in pillar's place; and the ledger."""
-    pillar = {**minion.pillar, **over}
-    entries = ledger.read(settings_of.Settings(root=settings_of.root_of(pillar)).layout.ledger)
+def resolve(minion: Minion) -> tuple[Resolution, tuple[Entry, ...]]:
+    """The settings that a deploy would use now; and the ledger."""
+    entries = ledger.read(Settings(root=settings_of.root_of(minion.pillar)).layout.ledger)
     deployed = ledger.deployed(entries)
-    return settings_of.resolve(pillar, deployed.data if deployed else None, processes.interfaces()), entries
+    here = deployed.data if deployed else None
+    return settings_of.resolve(minion.pillar, here, processes.interfaces(), minion.call), entries
 
 
 def deployed_settings(minion: Minion) -> tuple[Settings, Entry | None, tuple[Entry, ...]]:
     """The settings of what is deployed here, and its ledger line; (settings, None, ...) when nothing is."""
-    resolution, entries = resolve(minion, version=None, port=None)
+    resolution, entries = resolve(minion)
     entry = ledger.deployed(entries)
     settings = resolution.settings
     if entry:
@@ -59,7 +57,7 @@ class Run:
         self.started = time.monotonic()
         self.lock: lock.Lock | None = None
         self.begun = False
-        inner = minion.pillar.get(INNER)
+        inner = minion.pillar.get(settings_of.INNER)
         self.inner: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
         self._course: switch.Course | None = None
 

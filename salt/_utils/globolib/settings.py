@@ -13,6 +13,11 @@ from typing import Any
 
 from globolib import checks
 from globolib.layout import Layout, release_of
+from globolib.minion import Call
+
+# What a run that was made by another one (a rollback, healing) is told by pillar: ``token``, ``action``, ``version``
+# and ``port``.
+INNER = "globoapp_run"
 
 # Parts of the same pillar that monitoring owns and checks.
 SECTIONS = ("monitor", "notify", "credentials")
@@ -107,19 +112,24 @@ def root_of(pillar: Mapping[str, Any]) -> str:
 
 
 def resolve(
-    pillar: Mapping[str, Any], deployed: Mapping[str, Any] | None, interfaces: Mapping[str, Sequence[str]]
+    pillar: Mapping[str, Any],
+    deployed: Mapping[str, Any] | None,
+    interfaces: Mapping[str, Sequence[str]],
+    call: Call | None = None,
 ) -> Resolution:
     """
     The settings that a deploy on this host would use.
 
     pillar
-        The whole pillar. ``globoapp:`` holds the settings; ``version`` and ``port`` at the top level (what people
-        pass on the command line) go before it.
+        The whole pillar. ``globoapp:`` holds the settings; ``version`` and ``port`` at the top level go before it
+        when they came with this call: what a site's pillar holds there is other people's.
     deployed
         ``{"version", "port", "bind"}`` of the ledger line of what is deployed, or None. It fills in what the pillar
         does not name.
     interfaces
         ``{"eth0": ["10.0.0.2"], ...}``.
+    call
+        What was called; None where that is not known, and the whole pillar's top level counts.
 
     Returns a :class:`Resolution`, with all problems at once.
     """
@@ -130,16 +140,15 @@ def resolve(
         if deployed and deployed.get(key) is not None:
             values[key] = deployed[key]
     values.update({key: value for key, value in section.items() if key in KNOWN and value is not None})
-    warnings = []
-    for key in ("version", "port"):
-        if pillar.get(key) is None:
-            continue
-        if section.get(key) is not None and section[key] != pillar[key]:
+    problems += checks.call_problems(call) if call else []
+    warnings = checks.call_warnings(call) if call else []
+    for key, value in _asked(pillar, call).items():
+        if section.get(key) is not None and section[key] != value:
             warnings.append(
-                f"pillar pins {key} {section[key]}, the command line says {pillar[key]}: the next "
+                f"pillar pins {key} {section[key]}, the command line says {value}: the next "
                 f"highstate goes back to {section[key]} unless the pillar is changed too"
             )
-        values[key] = pillar[key]
+        values[key] = value
     if section.get("user") is None:
         values["user"] = values["name"]
     address, bind_problem = checks.address(values["bind"], interfaces)
@@ -165,6 +174,13 @@ def resolve(
         credentials=None if "credentials" in invalid else _credentials(section.get("credentials")),
     )
     return Resolution(settings, invalid, tuple(problems), tuple(warnings))
+
+
+def _asked(pillar: Mapping[str, Any], call: Call | None) -> dict[str, Any]:
+    """Version and port as they came with this call, or from a run (a rollback, healing) that made this one."""
+    inner = pillar.get(INNER)
+    sources = (pillar if call is None else call.pillar, inner if isinstance(inner, Mapping) else {})
+    return {key: source[key] for source in sources for key in ("version", "port") if source.get(key) is not None}
 
 
 def _section(pillar: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:

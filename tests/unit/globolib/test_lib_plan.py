@@ -1,3 +1,4 @@
+# ruff: noqa: E501  a table reads best with one line a case
 """What is to be done on a host, and what speaks against the release being what serves: one line a case."""
 
 import pytest

@@ -1,0 +1,193 @@
+"""What each state says: when nothing is to be done, in a dry run, and when something was done."""
+
+import dataclasses
+import types
+
+import pytest
+from globolib import answers, plan, prune, rollback, steps
+from globolib.errors import Failure
+from globolib.minion import Minion
+from globolib.settings import Resolution
+from hosts import HOST, LAYOUT, SETTINGS, TARGET, but, unit
+
+INSTANCE = "globoapp@PACK1_0.service"
+
+
+class Fake:
+    """A run on a host that is a value; what it would do is noted in ``done``."""
+
+    def __init__(self, host=HOST, settings=SETTINGS, test=False, problems=()):
+        self.host, self.settings, self.target = host, settings, TARGET
+        self.minion = Minion({}, {"id": "web1", "test": test}, {})
+        self.problems, self.done = list(problems), []
+        self.resolution = Resolution(settings, warnings=("pillar pins port 80",))
+        self.examined = types.SimpleNamespace(artifact=types.SimpleNamespace(sha256="ab" * 32))
+        self.line = {"action": "deploy", "version": "1.0", "result": "success", "duration": 1.5, "id": "i"}
+
+    @property
+    def steps(self):
+        return plan.plan(self.settings, self.host, self.target)
+
+    def _did(self, what, answer):
+        self.done.append(what)
+        return answer
+
+    def begin(self):
+        return self._did("begin", ["/opt/x/y/.incoming-PACK1_0"])
+
+    def build(self):
+        return self._did("build", "uv")
+
+    def unpack(self):
+        return self._did("unpack", ["api.py was changed"])
+
+    def configure(self):
+        return self._did("configure", [])
+
+    def try_candidate(self):
+        return self._did("try", "PACK1_0 booted in 0.40 s")
+
+    def switch(self):
+        return self._did("switch", {"start": "it does not run"})
+
+    def check(self):
+        return self._did("check", "GET /: 200")
+
+    def finish(self, failures, changed):
+        return self._did(("finish", tuple(failures), tuple(changed)), self.line)
+
+
+STOPPED = but(units={INSTANCE: unit(INSTANCE, "inactive")}, workers={"PACK1_0": None})
+# step: (a host where it has something to do, what it does)
+DRIFT = {
+    "virtualenv": (but(virtualenv_differences={TARGET.virtualenv: ("x was changed",)}), "build"),
+    "release": (but(differences={"PACK1_0": ("api.py was changed",)}), "unpack"),
+    "tried": (but(differences={"PACK1_0": ("api.py was changed",)}), "try"),
+    "configured": (but(texts={LAYOUT.gunicorn_conf: "x\n"}), "configure"),
+    "serving": (STOPPED, "switch"),
+}
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("step", DRIFT)
+def test_where_nothing_is_to_be_done_nothing_is_done(step, test):
+    here = Fake(test=test)
+    said = getattr(steps, step)(here, "x")
+    assert (said.result, said.changes, here.done) == (True, {}, [])
+
+
+@pytest.mark.parametrize("step", DRIFT)
+def test_a_dry_run_says_what_would_change_and_does_nothing(step):
+    here = Fake(DRIFT[step][0], test=True)
+    said = getattr(steps, step)(here, "x")
+    assert said.changes and "would be" in said.comment or "would serve" in said.comment
+    assert here.done == []
+
+
+@pytest.mark.parametrize("step", DRIFT)
+def test_what_is_to_be_done_is_done(step):
+    host, does = DRIFT[step]
+    here = Fake(host)
+    said = getattr(steps, step)(here, "x")
+    assert here.done == [does]
+    assert bool(said.changes) is (step != "tried")  # a trial leaves nothing
+
+
+def test_a_dry_run_says_that_a_repair_brings_a_restart():
+    here = Fake(DRIFT["release"][0], test=True)
+    assert list(steps.serving(here, "x").changes) == ["restart"]
+    assert steps.healthy(here, "x").result is None
+
+
+def test_problems_are_one_failure():
+    here = Fake(problems=["port is 0", "version is missing"])
+    with pytest.raises(Failure, match="Nothing was touched. To be put right first:\n  - port is 0\n  - version is mis"):
+        steps.ready(here, "x")
+    assert here.done == []
+
+
+def test_ready_tells_warnings_and_what_was_cleared():
+    here = Fake()
+    said = steps.ready(here, "x")
+    assert said.comment == "The settings are valid and the host is fit.\npillar pins port 80"
+    assert said.warnings == ("pillar pins port 80",)
+    assert said.changes == {"cleared": {"1": "/opt/x/y/.incoming-PACK1_0"}}
+    dry = Fake(but(leftovers=("a note",)), test=True)
+    assert steps.ready(dry, "x").changes == {"cleared": {"1": "a note"}}
+    assert dry.done == []
+
+
+def test_what_a_file_would_hold_is_shown_but_no_secret():
+    environment = LAYOUT.environment("PACK1_0")
+    here = Fake(but(texts={LAYOUT.gunicorn_conf: "x\n", environment: 'A="geheim"\n', LAYOUT.unit_file(INSTANCE): None}))
+    changes = steps.configured(here, "x").changes
+    assert changes[environment] == "it differs"
+    assert changes[LAYOUT.unit_file(INSTANCE)] == "New file"
+    assert "-x\n" in changes[LAYOUT.gunicorn_conf]
+    assert "geheim" not in str(changes)
+
+
+def test_healthy_asks(monkeypatch):
+    assert steps.healthy(Fake(), "x").comment == "GET /: 200."
+    answer = {"healthy": False, "problems": ["no answer"]}
+    monkeypatch.setattr(answers, "health", lambda minion, deadline: answer)
+    said = steps.healthy(Fake(test=True), "x")
+    assert (said.result, said.comment) == (False, "no answer")
+
+
+RUNNING = {
+    "d_|-d_|-d_|-d": {"__sls__": "other", "__id__": "d", "changes": {"x": 1}, "result": False, "__run_num__": 4},
+    "c": {"__sls__": "globoapp.a", "__id__": "c", "result": False, "comment": "requisite failed", "__run_num__": 3},
+    "b": {"__sls__": "globoapp.a", "__id__": "b", "result": False, "comment": "why", "__run_num__": 2},
+    "a": {"__sls__": "globoapp.a", "__id__": "a", "changes": {"x": 1}, "result": True, "__run_num__": 1},
+}
+
+
+def test_what_failed_and_what_changed_goes_to_the_record():
+    here = Fake()
+    said = steps.recorded(here, "x", RUNNING)
+    assert here.done == [("finish", ("b: why",), ("a",))]
+    assert said.comment == "deploy of 1.0: success after 1.5 s."
+    assert said.changes == {"line": "i"}
+
+
+def test_the_record_tells_what_a_client_saw():
+    here = Fake()
+    here.line["probe"] = {"sent": 276, "failed": 0, "longest_gap_ms": 26.4}
+    assert "276 requests, 0 failed, longest gap 26.4 ms" in steps.recorded(here, "x", {}).comment
+
+
+def test_nothing_to_record():
+    here = Fake()
+    here.line = None
+    assert steps.recorded(here, "x", {}).changes == {}
+    assert steps.recorded(Fake(test=True), "x", {}).changes == {}
+    assert steps.recorded(Fake(test=True), "x", RUNNING).changes == {"line": "to be written"}
+
+
+def test_pruning(monkeypatch):
+    assert steps.pruned(Fake(), "x").comment == "All releases are kept."
+    settings = dataclasses.replace(SETTINGS, keep=2)
+    monkeypatch.setattr(rollback, "pruned", lambda minion: {"releases": ["PACK0_1"], "virtualenvs": ["v"]})
+    assert steps.pruned(Fake(settings=settings), "x").changes == {"removed": {"1": "PACK0_1", "2": "v"}}
+    monkeypatch.setattr(rollback, "going", lambda *args: prune.Going((), ()))
+    assert steps.pruned(Fake(settings=settings, test=True), "x").changes == {}
+
+
+def test_pruning_is_left_to_a_deploy_that_has_begun(monkeypatch):
+    def busy(minion):
+        raise Failure("another deploy is under way on this host: deploy of 1.1")
+
+    monkeypatch.setattr(rollback, "pruned", busy)
+    said = steps.pruned(Fake(settings=dataclasses.replace(SETTINGS, keep=2)), "x")
+    assert said.result is True
+    assert said.comment.startswith("Nothing was removed: another deploy is under way")
+
+
+def test_rendered_has_all_problems():
+    here = Fake(problems=["port is 0"])
+    assert steps.rendered(here, [])["problems"] is True
+    assert steps.rendered(Fake(), [])["problems"] is False
+    here = Fake()
+    assert steps.rendered(here, ["globoapp:monitor:x is an unknown setting"])["problems"] is True
+    assert here.problems == ["globoapp:monitor:x is an unknown setting"]

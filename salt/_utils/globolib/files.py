@@ -30,6 +30,25 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def make_directory(path: str, mode: int = 0o755) -> None:
+    """
+    Make a directory and those above it that are missing, each with ``mode``, whatever the umask. What is there stays
+    as it is. Raises OSError, where a file has the name too.
+    """
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            if not os.path.isdir(directory):  # another process has just made it: as good
+                raise
+        else:
+            os.chmod(directory, mode)
+
+
 def write(path: str, text: str, mode: int = 0o644) -> None:
     """
     Replace a file atomically and durably: readers see the old text or the new, never a part.

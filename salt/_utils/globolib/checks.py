@@ -26,6 +26,12 @@ VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# What a header takes: a token is visible ASCII (RFC 6750), a user has no colon, neither has controls (RFC 7617).
+CREDENTIAL = {
+    "token": re.compile(r"[!-~]+\Z"),
+    "user": re.compile(r"[^\x00-\x1f\x7f-\x9f:]+\Z"),
+    "password": re.compile(r"[^\x00-\x1f\x7f-\x9f]+\Z"),
+}
 
 NO_VERSION = (
     "version is missing: nothing is deployed here yet, and neither pillar nor the command line "
@@ -106,10 +112,17 @@ def keep_problem(value: Any) -> str | None:
 
 def credentials_problem(value: Any) -> str | None:
     """What is wrong with ``credentials``, without a word of what they hold; or None."""
-    fits = isinstance(value, Mapping) and set(value) in ({"token"}, {"user", "password"})
-    if value is None or (fits and all(isinstance(one, str) and one for one in value.values())):
+    if value is None:
         return None
-    return "credentials must be either user and password, or token, each a text"
+    fits = isinstance(value, Mapping) and set(value) in ({"token"}, {"user", "password"})
+    if not fits or not all(isinstance(secret, str) and secret for secret in value.values()):
+        return "credentials must be either user and password, or token, each a text"
+    for key, secret in value.items():
+        if secret != secret.strip():
+            return f"credentials:{key} begins or ends with white space or the end of a line: write it without"
+        if not CREDENTIAL[key].match(secret) or not secret.isprintable():
+            return f"credentials:{key} holds a character that no header can carry"
+    return None
 
 
 def environment_problem(value: Any) -> str | None:

@@ -9,6 +9,7 @@ from globolib import systemd
 from globolib.host import Unit
 from globolib.layout import Layout
 
+TEMPORARY = (".incoming-", ".trash-", ".write-", ".build-", ".old-")
 NOTE = "the note of a deploy that did not end"
 # What file.managed left beside its target when its process was killed, on hosts that an earlier tree deployed to.
 _SALTS_OWN = re.compile(r"gunicorn\.conf\.py[a-z0-9_]{8}\Z")

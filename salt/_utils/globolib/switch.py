@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from globolib import drain, files, health, ledger, processes, release, started, survey, systemd, text, units, waiting
 from globolib.errors import Failure
-from globolib.host import Host, Unit
+from globolib.host import Failed, Host, Unit
 from globolib.ledger import Entry
 from globolib.manifest import Health
 from globolib.plan import Target, plan, proof, wanted_texts
@@ -208,7 +208,7 @@ def _evidence(settings: Settings, failure: Failure, unit: Unit) -> Failure:
         try:
             files.make_directory(layout.failures, 0o750)
             files.write(path, "\n".join([why, *words]) + "\n", 0o640)
-            release.annotate(layout, name, failed=release.Failed(now, why, path))
+            release.annotate(layout, name, failed=Failed(now, why, path))
         except OSError as error:  # a full disk must not hide why the release failed
             return Failure(f"{why}\n(its log could not be kept: {error})\nIts last lines:\n{tail}")
         return Failure(f"{why}\nIts last lines (all of them in {path}):\n{tail}")

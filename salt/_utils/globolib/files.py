@@ -32,21 +32,23 @@ def sync_directory(path: str) -> None:
 
 def make_directory(path: str, mode: int = 0o755) -> None:
     """
-    Make a directory and those above it that are missing, each with ``mode``, whatever the umask. What is there stays
-    as it is. Raises OSError, where a file has the name too.
+    Make a directory that outlives a power cut, and its parents that are missing, all with ``mode`` whatever the umask
+    is. One that exists is left as it is.
+
+    Raises OSError (FileExistsError: something else has that name).
     """
-    missing = []
-    while not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for directory in reversed(missing):
-        try:
-            os.mkdir(directory)
-        except FileExistsError:
-            if not os.path.isdir(directory):  # another process has just made it: as good
-                raise
-        else:
-            os.chmod(directory, mode)
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(os.path.abspath(path))
+    make_directory(parent, mode)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if os.path.isdir(path):  # somebody else made it meanwhile
+            return
+        raise
+    os.chmod(path, mode)
+    sync_directory(parent)
 
 
 def write(path: str, text: str, mode: int = 0o644) -> None:
@@ -61,7 +63,8 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
         Permission bits of the result.
     """
     directory = os.path.dirname(path)
-    fd, temporary = tempfile.mkstemp(prefix=".write-", dir=directory)
+    # The name tells whose it is when a cut leaves it behind: other apps' files are in the same directories.
+    fd, temporary = tempfile.mkstemp(prefix=f".write-{os.path.basename(path)}-", dir=directory)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as handle:
             handle.write(text)

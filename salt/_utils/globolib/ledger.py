@@ -99,7 +99,7 @@ def append(path: str, data: Mapping[str, Any]) -> dict[str, Any]:
     Add one line, durably. ``time`` is added, and an ``id`` where there is none. Returns the line.
     """
     line = {"id": identity(), "time": now(), **data}
-    os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+    files.make_directory(os.path.dirname(path))
     files.append_line(path, json.dumps(line, sort_keys=True))
     return line
 

@@ -1,0 +1,231 @@
+"""
+One HTTP question to the service, over TCP or over the private unix socket of a candidate, and what its answer is worth.
+
+http.client and not requests: requests speaks no AF_UNIX, has no deadline for a whole answer, and this asks every 20 ms.
+"""
+
+import http.client
+import json
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from globolib import text
+from globolib.manifest import Health
+
+MOST = 65536  # bytes of an answer's body that are read
+# What a path ends with that asks for something that must not be there (the manifest of 1.0).
+ABSENT = "globoapp-health-check"
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+INTERVAL, PATIENCE = 0.02, 5  # of a probe, in seconds: from question to question, and for each answer
+# What asking raises when no HTTP answer came. http.client lets a ValueError through for some malformed ones.
+NO_ANSWER = (OSError, http.client.HTTPException, ValueError)
+
+
+@dataclass(frozen=True)
+class Tcp:
+    """A TCP address: ``host`` is an IP address."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Unix:
+    """A unix socket by its path."""
+
+    path: str
+
+
+Where = Tcp | Unix
+
+
+def where(address: str, port: int) -> Where:
+    """Where to ask, from this host, a service that listens on ``address``: a wildcard is asked on loopback."""
+    return Tcp(WILDCARDS.get(address, address), port)
+
+
+def path_of(health: Health) -> str:
+    """
+    The path to ask, to be called anew for each question.
+
+    A path that relies on something not being there gets a random end: what a client could create under a known name,
+    it would make every health check fail with.
+    """
+    return f"{health.path}-{uuid.uuid4().hex}" if health.path.endswith(ABSENT) else health.path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``body`` is harmless text of one line; ``seconds`` from the start of connecting to the end of the answer."""
+
+    status: int
+    body: str
+    seconds: float
+
+
+class _Socket(socket.socket):
+    """A socket whose operations all end at one time: each may last for what is left until then."""
+
+    ends = 0.0
+
+    def allot(self) -> None:
+        """Let the next operation last for what is left. Raises TimeoutError: nothing is."""
+        left = self.ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left)
+
+    def sendall(self, *arguments: Any) -> None:
+        """As socket.sendall; its timeout is one for all that is sent."""
+        self.allot()
+        super().sendall(*arguments)
+
+    def recv_into(self, *arguments: Any, **options: Any) -> int:
+        """As socket.recv_into; the file that http.client reads an answer from calls it for each piece."""
+        self.allot()
+        return super().recv_into(*arguments, **options)
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a :class:`_Socket`."""
+
+    def __init__(self, place: Where, ends: float) -> None:
+        super().__init__(place.host if isinstance(place, Tcp) else "localhost")
+        self.place, self.ends = place, ends
+
+    def connect(self) -> None:
+        """Called by http.client before the first byte."""
+        place = self.place
+        family = socket.AF_UNIX if isinstance(place, Unix) else socket.AF_INET6 if ":" in place.host else socket.AF_INET
+        connected = self.sock = _Socket(family, socket.SOCK_STREAM)
+        connected.ends = self.ends
+        connected.allot()
+        connected.connect(place.path if isinstance(place, Unix) else (place.host, place.port))
+
+
+def ask(place: Where, path: str, deadline: float, headers: Mapping[str, str] | None = None) -> Answer:
+    """
+    GET ``path`` once.
+
+    deadline
+        Seconds for all of it: connecting, sending and the whole answer, however slowly it drips.
+
+    Raises OSError (TimeoutError past the deadline), http.client.HTTPException or ValueError when no HTTP answer came.
+    """
+    started = time.monotonic()
+    connection = _Connection(place, started + deadline)
+    try:
+        given = {"Connection": "close", "User-Agent": "globoapp-health", **(headers or {})}
+        connection.request("GET", path, headers=given)
+        with connection.getresponse() as response:
+            body = response.read(MOST)
+            if response.length and len(body) < MOST:
+                raise http.client.IncompleteRead(body, response.length)
+    finally:
+        connection.close()
+    return Answer(response.status, text.line(body, MOST), time.monotonic() - started)
+
+
+def judge(answer: Answer, health: Health) -> str | None:
+    """What is wrong with an answer: a phrase that holds what was seen; None when it is as it should be."""
+    shown = repr(answer.body.strip()[:200])
+    if answer.status != health.status:
+        return f"status {answer.status} instead of {health.status}, body: {shown}"
+    if not health.json:
+        return None
+    try:
+        body = json.loads(answer.body)
+        if not isinstance(body, dict):
+            return f"the body is not a JSON object: {shown}"
+        wrong = [
+            f"{key} is {repr(body.get(key))[:200]} instead of {value!r}"
+            for key, value in health.json.items()
+            if body.get(key) != value
+        ]
+    except ValueError:
+        return f"the body is not JSON: {shown}"
+    except RecursionError:
+        return f"the body is JSON that is nested too deeply: {shown}"
+    return "; ".join(wrong) or None
+
+
+def once(place: Where, health: Health, deadline: float) -> tuple[str | None, Answer | None]:
+    """
+    Ask and judge: ``(problem, answer)``. The problem is None when healthy, the answer None when there was none.
+
+    deadline
+        Seconds for all of it.
+    """
+    try:
+        answer = ask(place, path_of(health), deadline)
+    except NO_ANSWER as error:
+        return f"no answer: {_words(error)}", None
+    return judge(answer, health), answer
+
+
+def _words(error: Exception) -> str:
+    return text.line(f"{type(error).__name__}: {error}")
+
+
+class Probe(threading.Thread):
+    """
+    Asks the service at a steady pace while a deploy switches, and counts what it saw.
+
+    A request counts as failed when no answer came or its status is 500 or above: what a client would call an outage.
+    """
+
+    def __init__(self, place: Where, health: Health) -> None:
+        super().__init__(name="globoapp-probe", daemon=True)
+        self._place, self._health = place, health
+        self._over = threading.Event()
+        self.sent = self.failed = 0
+        self._longest_gap = 0.0  # seconds between two good answers
+        self._first_failure: str | None = None
+
+    def run(self) -> None:
+        """Ask until :meth:`finish` is called."""
+        last_good = time.monotonic()
+        while not self._over.is_set():
+            begun = time.monotonic()
+            self.sent += 1
+            failure = self._failure()
+            now = time.monotonic()
+            if failure:
+                self.failed += 1
+                self._first_failure = self._first_failure or failure
+            else:
+                self._longest_gap, last_good = max(self._longest_gap, now - last_good), now
+            self._over.wait(max(0, INTERVAL - (now - begun)))
+        if self.failed:
+            self._longest_gap = max(self._longest_gap, time.monotonic() - last_good)
+
+    def _failure(self) -> str | None:
+        try:
+            status = ask(self._place, path_of(self._health), PATIENCE).status
+        except NO_ANSWER as error:
+            return _words(error)
+        return f"status {status}" if status >= 500 else None
+
+    def finish(self) -> dict[str, Any]:
+        """
+        Stop asking.
+
+        Returns ``{"sent": int, "failed": int, "longest_gap_ms": float}``, the gap between two good answers, with
+        ``first_failure`` when there was one.
+        """
+        self._over.set()
+        self.join(PATIENCE + 1)
+        figures = {"sent": self.sent, "failed": self.failed, "longest_gap_ms": round(self._longest_gap * 1000, 1)}
+        return {**figures, "first_failure": self._first_failure} if self._first_failure else figures
+
+
+def start(place: Where, health: Health) -> Probe:
+    """Start a :class:`Probe` that asks every 20 ms; call its ``finish()`` for the figures."""
+    probe = Probe(place, health)
+    probe.start()
+    return probe

@@ -1,0 +1,269 @@
+"""
+Talking to systemd about the units of an app: what is loaded, what starts at boot, which sockets there are.
+Their texts are in :mod:`globolib.units`.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+from globolib import commands, files, text, units
+from globolib.errors import Failure
+from globolib.host import Unit
+from globolib.layout import Layout
+
+BOOTED = "/run/systemd/system"
+PROPERTIES = "Id,LoadState,ActiveState,SubState,MainPID,Result,UnitFileState,NeedDaemonReload,InvocationID"
+JOURNAL_DEADLINE = 10  # seconds
+
+
+def booted() -> bool:
+    """Whether systemd is this machine's init (sd_booted(3))."""
+    return os.path.isdir(BOOTED)
+
+
+def systemctl(*arguments: str) -> str:
+    """Run systemctl and return its output, stripped. Raises Failure with what it said when it fails."""
+    return "\n".join(text.lines(commands.run(["systemctl", *arguments]).stdout.strip()))
+
+
+def _show(*patterns: str) -> dict[str, Unit]:
+    # Not by systemctl(): that shortens what is long.
+    said = commands.run(["systemctl", "show", "--property", PROPERTIES, "--", *patterns]).stdout
+    shown = {}
+    for block in said.decode("utf-8", "replace").split("\n\n"):
+        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if "Id" in properties:
+            shown[properties["Id"]] = _unit(properties)
+    return shown
+
+
+def _unit(properties: Mapping[str, str]) -> Unit:
+    pid = properties.get("MainPID", "0")  # sockets have none
+    return Unit(
+        name=properties["Id"],
+        active=properties.get("ActiveState", "inactive"),
+        sub=properties.get("SubState", "dead"),
+        pid=int(pid) if pid.isdecimal() else 0,
+        result=properties.get("Result", "success"),
+        file_state=properties.get("UnitFileState", ""),
+        needs_reload=properties.get("NeedDaemonReload") == "yes",
+        invocation=properties.get("InvocationID", ""),
+    )
+
+
+def show(layout: Layout, *more: str) -> dict[str, Unit]:
+    """
+    The loaded units of an app, by name: instances, candidates, sockets and what the sockets start. systemd is asked
+    once, and no other app's unit is among them. Raises Failure when systemctl fails.
+
+    more
+        Units that are to be among them though they may not be loaded: that of a release about to be deployed.
+    """
+    patterns = (layout.instance("*"), layout.instance("*", candidate=True), layout.socket("*", 0).replace(":0", ":*"))
+    shown = _show(*patterns, layout.activate, *more)
+    return {name: unit for name, unit in shown.items() if name in more or ours(layout, name)}
+
+
+def unit(name: str) -> Unit:
+    """A unit as systemd shows it; one that is not there is inactive. Raises Failure when systemctl fails."""
+    return _show(name).get(name, Unit(name))
+
+
+def instance(layout: Layout, name: str, candidate: bool = False) -> str | None:
+    """The release of an instance (or of a candidate) by the unit's name; None where the unit is something else."""
+    before, _, after = layout.instance("\0", candidate).partition("\0")
+    fits = name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
+    return name[len(before) : -len(after)] if fits else None
+
+
+def running(layout: Layout, shown: Mapping[str, Unit], candidate: bool = False) -> tuple[str, ...]:
+    """The releases whose instance (or candidate) is up or on its way up, of what :func:`show` returned. Sorted."""
+    releases = (instance(layout, name, candidate) for name, state in shown.items() if state.up)
+    return tuple(sorted(filter(None, releases)))
+
+
+def is_socket(layout: Layout, name: str) -> bool:
+    """Whether a unit is a socket of this app. ``shop-x-0.0.0.0:80.socket`` is none of ``shop``."""
+    match = re.fullmatch(re.escape(f"{layout.name}-") + r"(.+):(\d+)\.socket", name)
+    if not match:
+        return False
+    try:
+        ipaddress.ip_address(match[1])
+    except ValueError:
+        return False
+    return name == layout.socket(match[1], int(match[2]))
+
+
+def ours(layout: Layout, name: str) -> bool:
+    """Whether a unit is this app's: an instance, a candidate, a socket, or what sockets start."""
+    return bool(
+        name == layout.activate
+        or is_socket(layout, name)
+        or instance(layout, name)
+        or instance(layout, name, candidate=True)
+    )
+
+
+def stop(name: str) -> None:
+    """
+    Stop a unit and forget its failures, so that the next start begins with a clean record. A unit that fails to
+    stop, or that is not there, is no error. Raises Failure when systemctl itself does not run or does not end.
+    """
+    commands.run(["systemctl", "stop", "--", name], check=False)
+    commands.run(["systemctl", "reset-failed", "--", name], check=False)
+
+
+def journal(name: str, lines: int = 15, invocation: str | None = None) -> list[str]:
+    """
+    The last lines that a unit wrote to the journal, as harmless text. Never raises, and takes 10 s at most: where
+    there is nothing, the only line says why, in brackets.
+
+    invocation
+        Only those of this run of the unit.
+    """
+    command = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines", str(lines)]
+    command += [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", name]
+    try:
+        done = commands.run(command, JOURNAL_DEADLINE, shown=1)
+    except Failure as failure:
+        return [text.line(f"(no log of {name}: {failure})")]
+    return text.lines(done.stdout, most=lines) or [f"(the journal holds no line of {name})"]
+
+
+def vacuum(days: int) -> str:
+    """
+    Let the journal forget what is older than ``days``; only its closed files go. Returns what journalctl said.
+    Raises Failure when it does not run or does not end.
+    """
+    return commands.run(["journalctl", "--quiet", f"--vacuum-time={days}d"], check=False).words
+
+
+def enabled(layout: Layout) -> tuple[str, ...]:
+    """The releases that start at boot, sorted. More than one never is: see :func:`enable`."""
+    return tuple(sorted(filter(None, (instance(layout, name) for name in _names(layout.wants)))))
+
+
+def _template(layout: Layout) -> str:
+    return layout.unit_file(layout.instance(""))
+
+
+def _leads_to_template(layout: Layout, release: str) -> bool:
+    link = layout.enabled(release)
+    return os.path.islink(link) and os.readlink(link) == _template(layout)
+
+
+def stray_links(layout: Layout) -> bool:
+    """Whether what starts a release at boot is anything but a link to the template."""
+    return not all(_leads_to_template(layout, release) for release in enabled(layout))
+
+
+def _fresh_link(layout: Layout) -> str:
+    """Where a link is made before it gets its name."""
+    return os.path.join(layout.wants, f".{layout.name}-enable")
+
+
+def enable(layout: Layout, release: str | None) -> bool:
+    """
+    Make this release the one that starts at boot; with None, no release.
+
+    The link in multi-user.target.wants is renamed from the old instance to the new one: both are links to the same
+    template, so that one rename(2) is the whole change, and a power cut leaves the one or the other, never both or
+    none.
+
+    Returns whether something changed.
+    """
+    before = list(enabled(layout))
+    if release is None:
+        for other in before:
+            os.unlink(layout.enabled(other))
+        if before:
+            files.sync_directory(layout.wants)
+        return bool(before)
+    link, right = layout.enabled(release), _leads_to_template(layout, release)
+    if before == [release] and right:
+        return False
+    files.make_directory(layout.wants)
+    if not right:
+        old = next((other for other in before if other != release), None)
+        if old and _leads_to_template(layout, old):
+            os.rename(layout.enabled(old), link)
+            before.remove(old)
+        else:
+            fresh = _fresh_link(layout)
+            if os.path.lexists(fresh):
+                os.unlink(fresh)
+            os.symlink(_template(layout), fresh)
+            os.rename(fresh, link)
+    for other in before:
+        if other != release:
+            os.unlink(layout.enabled(other))
+    files.sync_directory(layout.wants)
+    return True
+
+
+def handed(layout: Layout) -> tuple[str, ...]:
+    """The socket units that instances get from their next start on, as :func:`hand_over` named them."""
+    lines = (files.read(layout.handed) or "").splitlines()
+    return tuple(line.strip().removeprefix("Sockets=") for line in lines if line.startswith("Sockets="))
+
+
+def hand_over(layout: Layout, sockets: Sequence[str]) -> bool:
+    """
+    Name the socket units that instances get from their next start on, the one to stay first. systemd reads it at its
+    next daemon-reload. Returns whether that changed.
+    """
+    files.make_directory(layout.drop_ins)
+    return _write(layout.handed, units.handed_text(sockets))
+
+
+def socket_files(layout: Layout) -> list[str]:
+    """The socket units of this app that have a file, sorted."""
+    return sorted(name for name in _names(layout.units) if is_socket(layout, name))
+
+
+def write_socket(layout: Layout, address: str, port: int) -> bool:
+    """Put the socket unit of an address in place, not started. Returns whether the file changed."""
+    return _write(layout.unit_file(layout.socket(address, port)), units.socket_unit(layout, address, port))
+
+
+def remove_socket(layout: Layout, name: str) -> None:
+    """Close a socket and remove its unit. Raises Failure when systemctl does not run."""
+    stop(name)
+    path = layout.unit_file(name)
+    if os.path.lexists(path):
+        os.unlink(path)
+        files.sync_directory(layout.units)
+        systemctl("daemon-reload")
+
+
+def temporary(layout: Layout) -> list[str]:
+    """The paths of unit files of this app that were being written when their writer was killed."""
+    name = re.escape(layout.name)
+    template = rf"{name}(@|-candidate@|-activate)\.service"
+    socket = rf"{name}-[0-9a-f.:]+:\d+\.socket"
+    # files.write's, and file.managed's: the target's name with eight characters more.
+    written = rf"\.write-({template}|{socket})-.*|{template}[a-z0-9_]{{8}}"
+    places = {
+        layout.units: written,
+        layout.wants: re.escape(os.path.basename(_fresh_link(layout))),
+        layout.drop_ins: r"\.write-.*",
+    }
+    return [
+        os.path.join(directory, entry)
+        for directory, pattern in places.items()
+        for entry in sorted(_names(directory))
+        if re.fullmatch(pattern, entry)
+    ]
+
+
+def _names(directory: str) -> list[str]:
+    return os.listdir(directory) if os.path.isdir(directory) else []
+
+
+def _write(path: str, content: str) -> bool:
+    if files.read(path) == content:
+        return False
+    files.write(path, content)
+    return True

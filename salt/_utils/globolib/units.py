@@ -1,0 +1,204 @@
+"""
+The texts of an app's unit files, of gunicorn's settings and of a release's environment: pure functions.
+
+``<name>@PACKX_Y.service``
+    a release; Sockets= hands it the listening socket that systemd holds.
+``<name>-<address>:<port>.socket``
+    the listening socket. It outlives every release.
+``<name>-candidate@PACKX_Y.service``
+    the same release on a private unix socket, to be tried before it may serve.
+``<name>-activate.service``
+    what a socket starts when a client comes and no release runs.
+"""
+
+import os
+from collections.abc import Iterable
+
+from globolib import files
+from globolib.errors import Failure
+from globolib.layout import Layout
+from globolib.settings import Settings
+
+WRITTEN = "# Written by Salt (globoapp): the next deploy puts it back."
+
+_RELEASE = """\
+# Managed by Salt (globoapp). %i is a release: PACKX_Y.
+[Unit]
+Description={name} %i (gunicorn{description})
+After=network.target
+{limit}
+[Service]
+Type=notify
+NotifyAccess=main
+User={user}
+Group={user}
+WorkingDirectory={root}/%i
+EnvironmentFile={own}/%i.env
+Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+RuntimeDirectory={runtime}
+StateDirectory={name}
+StateDirectoryMode=0700
+ExecStart={root}/%i/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}}
+KillMode=mixed
+TimeoutStartSec=60
+TimeoutStopSec=40
+{restart}UMask=0077
+
+# What the service may do: read its release, write its StateDirectory, take connections from the
+# socket that systemd hands it. It has no network of its own. (systemd-analyze security)
+PrivateNetwork=yes
+RestrictAddressFamilies=AF_UNIX
+IPAddressDeny=any
+CapabilityBoundingSet=
+AmbientCapabilities=
+NoNewPrivileges=yes
+PrivateUsers=yes
+PrivateDevices=yes
+DevicePolicy=closed
+PrivateTmp=yes
+PrivateIPC=yes
+ProtectSystem=strict
+ProtectHome=yes
+ProtectProc=invisible
+ProcSubset=pid
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+# gunicorn's workers give their heartbeat file away and set their own uid, though both are right
+# already: without these they would boot for ever, while systemd says active.
+SystemCallFilter=@chown setuid
+{install}"""
+
+_RESTART = """\
+Restart=always
+RestartSec=250ms
+"""
+
+_NO_RESTART = """\
+# A candidate that ends has failed, and must not disturb what serves.
+Restart=no
+CPUWeight=20
+Nice=10
+# Nobody waits for its answers, and one that hangs would hold up the deploy for as long as it may take to stop.
+KillSignal=SIGKILL
+"""
+
+_INSTALL = """
+[Install]
+WantedBy=multi-user.target
+"""
+
+_ACTIVATE = """\
+# Managed by Salt (globoapp). What a socket of {name} starts when a client comes and no release
+# runs: the release that starts at boot.
+[Unit]
+Description={name}: start the deployed release
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+ExecStart=-/bin/sh -c 'cd {wants} && exec systemctl start --no-block {instances}'
+# Where that release cannot start (masked, say), a waiting client would have this run in a tight loop.
+ExecStartPost=/bin/sleep 1
+"""
+
+_SOCKET = """\
+{written}
+[Unit]
+Description={name} on {listen}
+
+[Socket]
+ListenStream={listen}
+# With the service's own descriptor still open, a new socket may take the same port.
+ReusePort=yes
+# At boot the socket may come before its address.
+FreeBind=yes
+Backlog=4096
+Service={activate}
+# A release that cannot start must not take the socket down with it.
+TriggerLimitIntervalSec=0
+"""
+
+
+def release_unit(settings: Settings, candidate: bool = False) -> str:
+    """The template of the instances that serve, or of their candidates."""
+    layout = settings.layout
+    socket = layout.candidate_socket("%i")
+    return _RELEASE.format(
+        name=settings.name,
+        user=settings.user,
+        root=layout.root,
+        own=layout.own,
+        gunicorn=layout.gunicorn_conf,
+        description=", candidate on a private socket" if candidate else "",
+        limit="" if candidate else "StartLimitIntervalSec=0\n",
+        runtime=os.path.relpath(layout.runtime("%i", candidate), layout.run),
+        bind=f"--bind unix:{socket} " if candidate else "",
+        restart=_NO_RESTART if candidate else _RESTART,
+        install="" if candidate else _INSTALL,
+    )
+
+
+def activate_unit(settings: Settings) -> str:
+    """What a socket starts when a client comes and no release runs."""
+    layout = settings.layout
+    return _ACTIVATE.format(name=settings.name, wants=layout.wants, instances=layout.instance("*"))
+
+
+def socket_unit(layout: Layout, address: str, port: int) -> str:
+    """The socket of an address."""
+    listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return _SOCKET.format(written=WRITTEN, name=layout.name, listen=listen, activate=layout.activate)
+
+
+def handed_text(sockets: Iterable[str]) -> str:
+    """The drop-in that names the socket units which instances get from their next start on."""
+    return f"{WRITTEN}\n[Service]\n" + "".join(f"Sockets={unit}\n" for unit in sockets)
+
+
+def environment_text(settings: Settings, wsgi: str) -> str:
+    """
+    What systemd hands to a release's processes: pillar's ``environment`` and the WSGI target, quoted as systemd.exec(5)
+    reads an EnvironmentFile=. It may hold secrets: the file is for root alone.
+    """
+    lines = []
+    for name, value in sorted({**settings.environment, "WSGI_TARGET": wsgi}.items()):
+        escaped = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+        lines.append(f'{name}="{escaped}"\n')
+    return "".join(lines)
+
+
+def gunicorn_text() -> str:
+    """gunicorn's settings for every release. Raises Failure: this copy of the package is not complete."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gunicorn_conf.py")
+    written = files.read(path)
+    if written is None:
+        raise Failure(f"{path} is missing: synchronise Salt's custom modules again (saltutil.sync_utils)")
+    return written
+
+
+def unit_files(settings: Settings) -> dict[str, str]:
+    """
+    The text of each file that the app's units and gunicorn read and that does not depend on the address, by path:
+    the two templates, what sockets start, gunicorn's settings.
+    """
+    layout = settings.layout
+    return {
+        layout.unit_file(layout.instance("")): release_unit(settings),
+        layout.unit_file(layout.instance("", candidate=True)): release_unit(settings, candidate=True),
+        layout.unit_file(layout.activate): activate_unit(settings),
+        layout.gunicorn_conf: gunicorn_text(),
+    }

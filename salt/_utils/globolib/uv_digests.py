@@ -1,4 +1,4 @@
-"""Made by `make lock` from tools/requirements-uv.txt: the SHA-256 of the wheels of the uv that may build here."""
+"""Made by `make lock`: the SHA-256 of the wheels in tools/requirements-uv.txt, the uv that may build."""
 
 DIGESTS = frozenset(
     {

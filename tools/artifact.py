@@ -12,14 +12,15 @@ import re
 import sys
 from pathlib import Path
 
+import checkout
 import fixedzip
+from globolib import lockfile
+from globolib import manifest as manifests
+from globolib.errors import Failure
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = checkout.ROOT
 VERSION = re.compile(r"\d+(\.\d+)+")
-REQUIRED = {
-    "name": str, "version": str, "wsgi": str, "workers": int, "threads": int, "python": str, "requirements": str,
-    "health": dict,
-}  # fmt: skip
+REQUIRED = ("name", "version", "wsgi", "workers", "threads", "python", "requirements", "health")
 
 
 class ArtifactError(Exception):
@@ -33,24 +34,29 @@ def versions(app):
 
 
 def read_manifest(source):
-    """Returns the manifest (dict) of the app directory source (Path); raises ArtifactError with all that is wrong."""
+    """Returns the manifest (dict) of the app directory source (Path); raises ArtifactError with all that is wrong.
+
+    What a server would refuse is refused here, by the same rules.
+    """
     path = source / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: no readable manifest: {error}") from error
-    problems = [
-        f"{path}: {key!r} must be a {kind.__name__}, not {manifest.get(key)!r}"
-        for key, kind in REQUIRED.items()
-        if not isinstance(manifest.get(key), kind)
-    ]
-    if manifest.get("version") != source.name:
-        problems.append(f"{path}: 'version' is {manifest.get('version')!r} in the directory of {source.name!r}")
+    if not isinstance(manifest, dict):
+        raise ArtifactError(f"{path}: no readable manifest: it is not a JSON object")
+    problems = [f"{path}: {key!r} is missing" for key in REQUIRED if key not in manifest]
+    name = str(manifest.get("name"))
+    problems += [f"{source}: {problem}" for problem in manifests.problems(manifest, name, source.name)]
     if "lock_sha256" in manifest:
         problems.append(f"{path}: 'lock_sha256' is added when the artifact is made; take it out")
-    lock = str(manifest.get("requirements"))
-    if not (source / lock).is_file():
-        problems.append(f"{source / lock}: no such file; make it with: make lock")
+    lock = source / str(manifest.get("requirements"))
+    try:
+        lockfile.entries(lock.read_text(encoding="utf-8"))
+    except OSError:
+        problems.append(f"{lock}: no such file; make it with: make lock")
+    except (ValueError, Failure) as error:
+        problems.append(f"{lock}: {error}; make it again with: make lock")
     if problems:
         raise ArtifactError("\n".join(problems))
     return manifest

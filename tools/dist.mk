@@ -10,13 +10,13 @@ TOOLS_RUN := PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" $(TOOLS)/bin/python
 
 .PHONY: artifact wheels dist lock release publish
 
-artifact:
-	@python3 tools/artifact.py $(VERSION)
+artifact: $(TOOLS)/complete
+	@$(TOOLS)/bin/python tools/artifact.py $(VERSION)
 
-release:
-	@python3 tools/artifact.py --release $(or $(VERSION),$(error VERSION is missing: make release VERSION=1.1))
+release: $(TOOLS)/complete
+	@$(TOOLS)/bin/python tools/artifact.py --release $(or $(VERSION),$(error VERSION is missing: make release VERSION=1.1))
 
-wheels: $(TOOLS)/bin/pip
+wheels: $(TOOLS)/complete
 	@$(TOOLS)/bin/python tools/wheels.py
 
 dist: artifact wheels
@@ -27,7 +27,6 @@ lock: $(TOOLS)/complete
 publish: $(TOOLS)/complete artifact wheels
 	@$(TOOLS_RUN) tools/publish.py $(or $(VERSION),$(error VERSION is missing: make publish VERSION=1.1))
 
-# Needs pip only, so that a first `make wheels` waits for nothing else.
 $(TOOLS)/bin/pip:
 	@python3 -m venv $(TOOLS)
 

@@ -17,9 +17,11 @@ import fixedzip
 import purewheel
 import sbom
 from artifact import ROOT, versions
+from globolib import lockfile
 
 HEADER = "# Made by `make lock` from {source}: change that, and run it again.\n"
 OWN = "# {pin}, first hash: the py3-none-any wheel that `make wheels` makes of the sdist.\n"
+DIGESTS = '"""Made by `make lock`: the SHA-256 of the wheels in tools/requirements-uv.txt, the uv that may build."""\n'
 UV = [
     "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-annotate", "--no-header",
     "--no-emit-index-url", "--no-emit-find-links",
@@ -71,6 +73,13 @@ def lock_version(source, upgrade=False):
     return write_changed(source / "sbom.json", sbom.make_sbom(manifest, lock)) or changed
 
 
+def uv_digests(lock):
+    """Returns the text of globolib/uv_digests.py: the servers take no uv from a wheelhouse but those of lock (str)."""
+    digests = sorted(digest for entry in lockfile.entries(lock) for digest in entry.hashes)
+    lines = "".join(f'        "{digest}",\n' for digest in digests)
+    return f"{DIGESTS}\nDIGESTS = frozenset(\n    {{\n{lines}    }}\n)\n"
+
+
 def write_changed(path, text):
     """Writes text to path where it differs from what is there; returns whether it did."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
@@ -99,6 +108,8 @@ def main(argv=None):
             previous = target.read_text(encoding="utf-8") if target.exists() else ""
             text = compile_lock(tools / f"{name}.in", "3.11", previous, options.upgrade)
             print(f"tools/{name}.txt: {'locked' if write_changed(target, text) else 'unchanged'}")
+        uv = (tools / "requirements-uv.txt").read_text(encoding="utf-8")
+        write_changed(ROOT / "salt" / "_utils" / "globolib" / "uv_digests.py", uv_digests(uv))
     return 0
 
 

@@ -15,10 +15,12 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import lockfile
+import checkout
 import repository
+from globolib import lockfile
+from globolib.errors import Failure
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = checkout.ROOT
 INDEX = "wheels/SHA256SUMS"
 
 
@@ -50,12 +52,12 @@ def wanted_wheels(lock, checksums):
     lines = [line.split(maxsplit=1) for line in checksums.splitlines()]
     digests = {digest for digest, _ in lines}
     entries = lockfile.entries(lock)
-    missing = [name for name, entry in entries.items() if not digests.intersection(entry.hashes)]
+    missing = [entry.name for entry in entries if not digests.intersection(entry.hashes)]
     if missing:
         raise repository.RepositoryError(
             f"the wheelhouse has no wheel of {', '.join(missing)}; make it again: make dist"
         )
-    hashes = {digest for entry in entries.values() for digest in entry.hashes}
+    hashes = {digest for entry in entries for digest in entry.hashes}
     return "".join(f"{digest}  {name}\n" for digest, name in lines if digest in hashes or name.startswith("uv-"))
 
 
@@ -129,7 +131,7 @@ def main(argv=None):
             raise repository.RepositoryError("GLOBOAPP_REPOSITORY is not set: the https URL of the artifact repository")
         remote = repository.Repository(url, repository.credentials(os.environ))
         sent = publish(*collect(options.dist, f"{options.name}-{options.version}"), remote)
-    except repository.RepositoryError as error:
+    except (repository.RepositoryError, Failure) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 1
     print(f"{options.name} {options.version}: {f'{sent} files sent' if sent else 'all there already'}, {remote.url}")

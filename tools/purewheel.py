@@ -14,8 +14,9 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+import checkout  # noqa: F401, it makes globolib importable
 import fixedzip
-import lockfile
+from globolib import lockfile
 
 # Pins without a wheel for the Pythons of the fleet.
 PINS = ("markupsafe==1.1.1",)
@@ -81,13 +82,19 @@ def fetch_sdist(name, lock, directory):
     pip reads the metadata of an sdist by its setup.py, for which it gets the setuptools that the lock pins: not
     the newest one of the day, and not that of this machine.
     """
-    entries = lockfile.entries(lock)
     directory.mkdir(parents=True, exist_ok=True)
-    pip_download(entries["setuptools"].text, directory, "--only-binary", ":all:")
+    pip_download(lockfile.entry(lock, "setuptools").text, directory, "--only-binary", ":all:")
     (setuptools,) = directory.glob("setuptools-*.whl")
     with zipfile.ZipFile(setuptools) as wheel:
         wheel.extractall(directory / "build-tools")
     environment = {**os.environ, "PYTHONPATH": str(directory / "build-tools")}
-    pip_download(entries[name].text, directory, "--no-binary", ":all:", "--no-build-isolation", environment=environment)
+    pip_download(
+        lockfile.entry(lock, name).text,
+        directory,
+        "--no-binary",
+        ":all:",
+        "--no-build-isolation",
+        environment=environment,
+    )
     (sdist,) = directory.glob("*.tar.gz")
     return sdist

@@ -3,12 +3,13 @@
 import json
 import uuid
 
-import lockfile
+import checkout  # noqa: F401, it makes globolib importable
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
+from globolib import lockfile
 from packageurl import PackageURL
 
 
@@ -27,13 +28,13 @@ def make_sbom(manifest, lock):
     components = [
         Component(
             type=ComponentType.LIBRARY,
-            name=package,
+            name=entry.name,
             version=entry.version,
-            bom_ref=f"{package}@{entry.version}",
-            purl=PackageURL("pypi", name=package, version=entry.version),
+            bom_ref=f"{entry.name}@{entry.version}",
+            purl=PackageURL("pypi", name=entry.name, version=entry.version),
             hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest) for digest in entry.hashes],
         )
-        for package, entry in lockfile.entries(lock).items()
+        for entry in lockfile.entries(lock)
     ]
     bom.components.update(components)
     bom.register_dependency(root, components)

@@ -17,11 +17,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import checkout
 import fixedzip
-import lockfile
 import purewheel
+from globolib import lockfile
+from globolib.errors import Failure
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = checkout.ROOT
 PYTHONS = ("3.11", "3.13")  # Debian 12, Debian 13
 
 
@@ -55,14 +57,14 @@ def is_complete(wheels, stamp, digest):
 def split(lock):
     """Takes the text of a lock; returns that of its entries that pip downloads, and the names of those made here."""
     entries = lockfile.entries(lock)
-    pure = [name for name, entry in entries.items() if f"{name}=={entry.version}" in purewheel.PINS]
-    return "".join(entry.text for name, entry in entries.items() if name not in pure), pure
+    pure = [entry.name for entry in entries if entry.pin in purewheel.PINS]
+    return "".join(entry.text for entry in entries if entry.name not in pure), pure
 
 
 def pure_wheel(name, lock, directory):
     """Makes the pure wheel of the package name in directory (Path); raises ValueError where lock lacks its hash."""
     wheel = purewheel.make_wheel(purewheel.fetch_sdist(name, lock, directory / "sdist"), directory)
-    if sha256(wheel) not in lockfile.entries(lock)[name].hashes:
+    if sha256(wheel) not in lockfile.entry(lock, name).hashes:
         raise ValueError(f"{wheel.name} has sha256 {sha256(wheel)}, which the lock does not name; run: make lock")
 
 
@@ -75,7 +77,7 @@ def fill(requirements, uv, directory):
     pure = {}
     for lock in dict.fromkeys(path.read_text() for path in requirements):
         rest, names = split(lock)
-        pure.update((lockfile.entries(lock)[name].text, (name, lock)) for name in names)
+        pure.update((lockfile.entry(lock, name).text, (name, lock)) for name in names)
         for python in PYTHONS:
             jobs.append((purewheel.pip_download, rest, "--only-binary", ":all:", "--python-version", python))
     with ThreadPoolExecutor(4) as pool, tempfile.TemporaryDirectory(dir=directory) as scratch:
@@ -115,7 +117,7 @@ def main(argv=None):
         fresh.mkdir()
         try:
             fill(requirements, uv, fresh)
-        except (subprocess.CalledProcessError, ValueError) as error:
+        except (subprocess.CalledProcessError, ValueError, Failure) as error:
             print(f"{wheels}: not made, left as it was: {error}", file=sys.stderr)
             return 1
         if wheels.exists():

@@ -145,7 +145,7 @@ def gunicorn(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
         (tmp_path / "run").mkdir()
-        return runpy.run_path(units.__file__.replace("units.py", "gunicorn_conf.py"))
+        return runpy.run_module("globolib.gunicorn_conf")
 
     return load
 

@@ -9,6 +9,7 @@ import globolib
 
 globolib.refresh()
 
+import salt.utils.yaml  # noqa: E402
 from globolib import answers  # noqa: E402
 from globolib import rollback as going_back  # noqa: E402
 from globolib.errors import Failure  # noqa: E402
@@ -24,7 +25,7 @@ def __virtual__():
 
 def _call(function, *args, **kwargs):
     try:
-        return function(Minion(__salt__, __opts__, __pillar__), *args, **kwargs)
+        return function(Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load), *args, **kwargs)
     except Failure as failure:
         raise CommandExecutionError(str(failure)) from failure
 

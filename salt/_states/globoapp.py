@@ -10,6 +10,7 @@ import globolib
 
 globolib.refresh()
 
+import salt.utils.yaml  # noqa: E402
 from globolib import run, steps  # noqa: E402
 from globolib.errors import Failure  # noqa: E402
 from globolib.minion import Minion  # noqa: E402
@@ -33,7 +34,7 @@ def _answer(name, outcome):
 def _do(step, name, *args):
     """Carry out a step; a Failure is its red comment, and so is a disk that is full, or another OSError."""
     try:
-        here = run.current(Minion(__salt__, __opts__, __pillar__), __context__)
+        here = run.current(Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load), __context__)
         return _answer(name, step(here, name, *args))
     except Failure as failure:
         return _answer(name, steps.Outcome(str(failure), result=False))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import msgpack
+
 from globolib.errors import Failure
 
 
@@ -71,8 +73,16 @@ class Minion:
     @cached_property
     def _job(self) -> Mapping[str, Any]:
         """What Salt notes of the job that runs in this process (its cachedir/proc); empty where there is none."""
-        for job in self.functions["saltutil.running"]() if "saltutil.running" in self.functions else []:
-            if job.get("pid") == os.getpid() and self.opts.get("jid") in (None, job.get("jid")):
+        # Not by saltutil.running: it leaves out the job that asks.
+        directory = os.path.join(self.cache, "proc")
+        for jid in os.listdir(directory) if os.path.isdir(directory) else []:
+            try:
+                with open(os.path.join(directory, jid), "rb") as handle:
+                    job = msgpack.unpackb(handle.read(), strict_map_key=False)
+            except (OSError, ValueError):  # gone meanwhile, or half written
+                continue
+            own = isinstance(job, dict) and job.get("pid") == os.getpid()
+            if own and self.opts.get("jid") in (None, "", job.get("jid")):
                 return dict(job)
         return {}
 

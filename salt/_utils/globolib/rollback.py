@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from globolib import answers, checks, ledger, processes, prune, release, run
+from globolib import answers, checks, ledger, prune, run
 from globolib.errors import Failure
-from globolib.host import Record
 from globolib.ledger import Entry, identity
 from globolib.minion import Minion
-from globolib.settings import INNER, Settings
+from globolib.settings import INNER
 
 
 def _chosen(version: Any, entries: tuple[Entry, ...], here: dict[str, str]) -> tuple[str | None, str, str | None]:
@@ -58,21 +57,6 @@ def failures(states: dict[str, Any] | list[str]) -> list[str]:
     return [str(state["comment"]) for state in states.values() if state["result"] is False]
 
 
-def going(settings: Settings, entries: tuple[Entry, ...], keep: int | str, wanted: str | None = None) -> prune.Going:
-    """
-    What goes, once ``settings.version`` is deployed.
-
-    keep
-        How many releases stay, or ``"all"``.
-    wanted
-        The virtualenv of that version, where it is not on this host yet.
-    """
-    layout = settings.layout
-    records: dict[str, Record] = release.records(layout)
-    used = {name for name in records if processes.in_use(layout.release(name))}
-    return prune.plan(settings, entries, records, used, prune.virtualenvs(layout), wanted, keep)
-
-
 def pruned(minion: Minion, keep: Any = None, test: bool = False) -> dict[str, list[str]]:
     """
     Remove old releases and the virtualenvs that nothing uses; with ``test`` only say what would go.
@@ -84,11 +68,11 @@ def pruned(minion: Minion, keep: Any = None, test: bool = False) -> dict[str, li
         raise Failure("nothing is deployed on this host: there is nothing to choose from")
     keep = prune.keep_checked(deployed.keep if keep is None else keep)
     if test or minion.test:
-        chosen = going(deployed, entries, keep)
+        chosen = prune.planned(deployed, entries, keep=keep)
     else:
         with_lock = run.take_lock(minion, deployed, "pruning of old releases", wait=0)
         try:
-            chosen = prune.prune(deployed, going(deployed, entries, keep))
+            chosen = prune.prune(deployed, prune.planned(deployed, entries, keep=keep))
         finally:
             with_lock.release()
     return {"releases": list(chosen.releases), "virtualenvs": list(chosen.virtualenvs)}

@@ -11,9 +11,21 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from globolib import artifact, files, leftovers, ledger, lock, preflight, processes, release, started, survey
+from globolib import (
+    artifact,
+    files,
+    ledger,
+    leftovers,
+    lock,
+    preflight,
+    processes,
+    release,
+    started,
+    survey,
+    switch,
+    virtualenv,
+)
 from globolib import settings as settings_of
-from globolib import switch, virtualenv
 from globolib.errors import Failure
 from globolib.host import Host
 from globolib.ledger import Entry

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import answers, plan, rollback
+from globolib import answers, plan, prune, rollback
 from globolib.errors import Failure
 from globolib.run import Run
 
@@ -157,8 +157,7 @@ def pruned(here: Run, name: str) -> Outcome:
     if settings.keep == "all":
         return Outcome("All releases are kept.")
     if here.minion.test:
-        wanted = here.target.virtualenv if settings.release not in here.host.releases else None
-        chosen = rollback.going(settings, here.host.entries, settings.keep, wanted)
+        chosen = prune.planned(settings, here.host.entries, here.target.virtualenv)
         going = [*chosen.releases, *chosen.virtualenvs]
     else:
         try:

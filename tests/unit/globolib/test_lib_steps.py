@@ -170,7 +170,7 @@ def test_pruning(monkeypatch):
     settings = dataclasses.replace(SETTINGS, keep=2)
     monkeypatch.setattr(rollback, "pruned", lambda minion: {"releases": ["PACK0_1"], "virtualenvs": ["v"]})
     assert steps.pruned(Fake(settings=settings), "x").changes == {"removed": {"1": "PACK0_1", "2": "v"}}
-    monkeypatch.setattr(rollback, "going", lambda *args: prune.Going((), ()))
+    monkeypatch.setattr(prune, "planned", lambda *args: prune.Going())
     assert steps.pruned(Fake(settings=settings, test=True), "x").changes == {}
 
 

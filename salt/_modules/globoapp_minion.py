@@ -1,0 +1,112 @@
+"""
+globoapp on a server, as its beacon, its schedule, the master's reactors and the sls files call it. People call
+:mod:`globoapp`.
+"""
+
+import os
+
+import globolib
+
+globolib.refresh()
+
+import salt.utils.yaml  # noqa: E402
+from globolib import digest as code  # noqa: E402
+from globolib import heal as healing  # noqa: E402
+from globolib import run, steps  # noqa: E402
+from globolib.minion import Minion  # noqa: E402
+from globolib.monitor import thresholds  # noqa: E402
+
+# Where a run of states notes that the code was found to be current: it is asked by every sls file.
+CURRENT = "globoapp.code"
+
+
+def __virtual__():
+    return "globoapp_minion"
+
+
+def _minion():
+    return Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load)
+
+
+def digest():
+    """
+    The digest of this tree's custom code where it was loaded from: of the master's tree when its pillar asks, of a
+    minion's cache there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.digest
+    """
+    return code.here()
+
+
+def is_current(served=None):
+    """
+    Whether this minion has, and this process has loaded, the custom code that the master serves.
+
+    served
+        The master's :func:`digest`, from pillar; without it the answer is no.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.is_current
+    """
+    key = (__opts__.get("jid"), os.getpid(), served)
+    if __context__.get(CURRENT) != key and code.is_current(__opts__, served):
+        __context__[CURRENT] = key
+    return __context__.get(CURRENT) == key
+
+
+def rendered():
+    """
+    What the sls files of a deploy are rendered from: the settings as ``globoapp.settings`` shows them, and ``problems``,
+    whether there are any.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.rendered
+    """
+    here = run.current(_minion(), __context__)
+    return steps.rendered(here, thresholds.pillar_problems(__pillar__))
+
+
+def heal():
+    """
+    Put back the version that is recorded as deployed here, on the port that is recorded, by the steps of a deploy. Not
+    while a deploy or another state run is under way. Event ``globoapp/heal/<id>``.
+
+    Returns ``{"result": "healed", "failed" or "refused", "comment"}``; the return code is 1 unless healed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.heal
+    """
+    answer = healing.heal(_minion())
+    if answer["result"] != "healed":
+        __context__["retcode"] = 1
+    return answer
+
+
+def tidy():
+    """
+    Make room: old releases beyond pillar's ``keep`` (:func:`globoapp.prune`), and logs older than
+    ``globoapp:monitor:disk:logs_days``: those kept of failed releases, and the journal's. Nothing else.
+
+    Returns ``{"releases": what globoapp.prune returned, "logs": [paths]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.tidy
+    """
+    disk = thresholds.settle(_minion().pillar_section.get("monitor"))["disk"] or thresholds.DEFAULTS["disk"]
+    return healing.tidy(_minion(), disk["logs_days"])

@@ -61,7 +61,7 @@ def show(layout: Layout, *more: str) -> dict[str, Unit]:
     more
         Units that are to be among them though they may not be loaded: that of a release about to be deployed.
     """
-    patterns = (layout.instance("*"), layout.instance("*", candidate=True), layout.socket("*", 0).replace(":0", ":*"))
+    patterns = (layout.instance("*"), layout.instance("*", candidate=True), f"{layout.name}-*:*.socket")
     shown = _show(*patterns, layout.activate, *more)
     return {name: unit for name, unit in shown.items() if name in more or ours(layout, name)}
 

@@ -1,0 +1,255 @@
+"""The settings: defaults, where a value comes from, and every problem at once."""
+
+import pathlib
+import re
+
+import pytest
+import yaml
+from globolib import settings
+from globolib.settings import Credentials, Settings
+from hypothesis import given
+from hypothesis import strategies as st
+from pillars import WRONG as VALUES
+
+CHECKOUT = pathlib.Path(__file__).parents[3]
+HERE = {"lo": ["127.0.0.1", "::1"], "eth1": ["10.0.0.5"], "wlan0": []}
+WRONG = [(key, value, line.replace("no address of", "not an address of")) for key, value, line in VALUES]
+
+
+def resolve(pillar, deployed=None, interfaces=HERE):
+    """settings.resolve on a host with HERE's interfaces where nothing is deployed, unless told otherwise."""
+    return settings.resolve(pillar, deployed, interfaces)
+
+
+def told(pillar, deployed=None):
+    """What is told of these: problems and warnings."""
+    resolution = resolve(pillar, deployed)
+    return [*resolution.problems, *resolution.warnings]
+
+
+def test_a_version_is_all_that_has_to_be_said():
+    resolution = resolve({"version": "1.2.3"})
+    assert (resolution.problems, resolution.warnings, resolution.invalid) == ((), (), frozenset())
+    deploy = resolution.settings
+    assert deploy == Settings(version="1.2.3", source="salt://globoapp-1.2.3.zip")
+    assert (deploy.release, deploy.port, deploy.address) == ("PACK1_2_3", 8000, "0.0.0.0")
+    assert deploy.layout.release(deploy.release) == "/opt/globoHUB/desafio/PACK1_2_3"
+    assert deploy.user == "globoapp"
+
+
+@pytest.mark.parametrize(("key", "value", "line"), WRONG, ids=[f"{key}={value!r}" for key, value, _ in WRONG])
+def test_a_wrong_value_is_a_line(key, value, line):
+    resolution = resolve({"globoapp": {"version": "1.0", key: value}})
+    assert len(resolution.problems) == 1
+    assert re.match(line, resolution.problems[0])
+    assert "\n" not in resolution.problems[0]
+    assert resolution.invalid == {key}
+
+
+@pytest.mark.parametrize("value", [1.10, "x", "../x"])
+def test_the_command_line_is_checked_as_pillar_is(value):
+    assert told({"version": value}) == told({"globoapp": {"version": value}}) != []
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"source": "https://me:geheim@host/x.zip"},
+        {"credentials": {"user": "me", "pasword": "geheim"}},
+        {"credentials": {"token": ["geheim"]}},
+        {"credentials": "geheim"},
+    ],
+)
+def test_credentials_are_in_no_message(section):
+    assert told({"globoapp": {"version": "1.0", **section}})
+    assert "geheim" not in str(told({"globoapp": {"version": "1.0", **section}}))
+
+
+@pytest.mark.parametrize("given_", [{"token": "geheim"}, {"user": "me", "password": "geheim"}])
+def test_credentials_are_kept_and_shown_nowhere(given_):
+    deploy = resolve({"globoapp": {"version": "1.0", "credentials": given_, "environment": {"KEY": "geheim"}}}).settings
+    assert deploy.credentials == Credentials(**given_)
+    assert "geheim" not in f"{deploy!r} {deploy.credentials!r} {deploy.shown()!r}"
+    assert deploy.shown()["environment"] == ["KEY"]
+
+
+def test_what_a_person_is_shown():
+    shown = resolve({"version": "1.0"}).settings.shown()
+    assert (shown["version"], shown["release"], shown["address"]) == ("1.0", "PACK1_0", "0.0.0.0")
+    shown = resolve({"globoapp": {"bind": "eth7"}}).settings.shown()
+    assert (shown["version"], shown["release"], shown["address"]) == (None, None, None)
+
+
+@given(st.lists(st.sampled_from(WRONG), unique_by=lambda wrong: wrong[0], min_size=1))
+def test_all_problems_are_told_at_once(wrong):
+    resolution = resolve({"globoapp": {"version": "1.0", **{key: value for key, value, _ in wrong}}})
+    assert len(resolution.problems) == len(wrong)
+    assert resolution.invalid == {key for key, _, _ in wrong}
+    for key, _, line in wrong:
+        assert any(re.match(line, problem) for problem in resolution.problems), key
+
+
+@pytest.mark.parametrize(("key", "value"), [wrong[:2] for wrong in WRONG], ids=str)
+def test_what_is_wrong_goes_no_further(key, value):
+    deploy = resolve({"globoapp": {"version": "1.0", key: value}}).settings
+    if key == "version":
+        assert (deploy.version, deploy.release) == ("", "")
+    else:
+        assert getattr(deploy, key) != value
+    if key == "name":
+        assert deploy.user == "globoapp"
+
+
+def test_a_missing_version_says_what_to_type():
+    (problem,) = told({})
+    assert problem.startswith("version is missing: nothing is deployed here yet")
+    assert """pillar='{"version": "1.0"}'""" in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("verison", "globoapp:verison is an unknown setting; did you mean version?"),
+        ("prot", "globoapp:prot is an unknown setting; did you mean root or port?"),
+        ("address_family", "globoapp:address_family is an unknown setting; there are: name, version, port, "),
+        (7, "globoapp:7 is an unknown setting; there are: "),
+    ],
+)
+def test_an_unknown_setting_names_the_near_ones(key, line):
+    (problem,) = told({"version": "1.0", "globoapp": {key: 1}})
+    assert problem.startswith(line)
+
+
+@pytest.mark.parametrize("section", ["monitor", "notify"])
+def test_sections_of_others_are_theirs(section):
+    assert told({"version": "1.0", "globoapp": {section: {"any": "thing"}}}) == []
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_an_empty_section_is_no_problem(nothing):
+    assert told({"version": "1.0", "globoapp": nothing}) == []
+
+
+def test_a_section_that_is_no_mapping_is_told():
+    (problem,) = told({"version": "1.0", "globoapp": "1.0"})
+    assert problem.startswith("globoapp is a str in pillar: it must be a mapping")
+
+
+DEPLOYED = {"version": "1.1", "port": 9000, "bind": "eth1"}
+
+
+def test_what_is_deployed_fills_in_what_nobody_names():
+    resolution = resolve({}, DEPLOYED)
+    assert (resolution.problems, resolution.warnings) == ((), ())
+    deploy = resolution.settings
+    assert (deploy.version, deploy.port, deploy.bind, deploy.address) == ("1.1", 9000, "eth1", "10.0.0.5")
+    assert resolve({}, {"version": "1.1", "port": None}).settings.port == 8000
+
+
+def test_pillar_goes_before_what_is_deployed_and_the_command_line_before_both():
+    resolution = resolve({"globoapp": {"version": "1.2"}}, DEPLOYED)
+    assert (resolution.settings.version, resolution.settings.port, resolution.warnings) == ("1.2", 9000, ())
+    resolution = resolve({"globoapp": {"version": "1.2"}, "version": "1.3", "port": 81}, DEPLOYED)
+    assert (resolution.settings.version, resolution.settings.port) == ("1.3", 81)
+    assert resolution.warnings == (
+        "pillar pins version 1.2, the command line says 1.3: the next highstate goes back to 1.2 unless the pillar "
+        "is changed too",
+    )
+
+
+def test_the_same_on_the_command_line_as_in_pillar_warns_of_nothing():
+    assert told({"globoapp": {"version": "1.2"}, "version": "1.2"}) == []
+
+
+def test_the_user_is_the_name_unless_it_is_given():
+    assert resolve({"globoapp": {"version": "1.0", "name": "shop"}}).settings.user == "shop"
+    named = resolve({"globoapp": {"version": "1.0", "name": "shop", "user": "web"}}).settings
+    assert (named.name, named.user, named.source) == ("shop", "web", "salt://shop-1.0.zip")
+
+
+@pytest.mark.parametrize("root", ["/srv/globo/", "//srv//globo", "/srv/globo"])
+def test_a_root_is_written_in_one_way(root):
+    resolution = resolve({"globoapp": {"version": "1.0", "root": root}})
+    assert (resolution.settings.root, resolution.problems) == ("/srv/globo", ())
+
+
+@pytest.mark.parametrize(
+    ("pillar", "root"),
+    [
+        ({}, "/opt/globoHUB/desafio"),
+        ({"globoapp": None}, "/opt/globoHUB/desafio"),
+        ({"globoapp": {"root": 7}}, "/opt/globoHUB/desafio"),
+        ({"globoapp": {"root": "/srv/globo"}}, "/srv/globo"),
+    ],
+)
+def test_the_root_is_known_before_anything_else(pillar, root):
+    assert settings.root_of(pillar) == root
+
+
+@pytest.mark.parametrize(("bind", "address"), [("0:0::1", "::1"), ("::", "::"), ("lo", "127.0.0.1")])
+def test_an_address_or_an_interface(bind, address):
+    resolution = resolve({"globoapp": {"version": "1.0", "bind": bind}})
+    assert (resolution.settings.address, resolution.problems) == (address, ())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("keep", 1),
+        ("keep", "all"),
+        ("checksum", "0f" * 32),
+        ("installer", "pip"),
+        ("reserve", 0),
+        ("timeout", 0.1),
+        ("ca", "/etc/ssl/own.pem"),
+        ("environment", {"A_1": "x", "B": 2}),
+        ("source", "https://host/x.zip"),
+        ("version", "1.2.3.4"),
+        ("port", 65535),
+    ],
+)
+def test_what_is_right_is_taken_as_it_is(key, value):
+    resolution = resolve({"globoapp": {"version": "1.0", key: value}})
+    assert resolution.problems == ()
+    assert getattr(resolution.settings, key) == value
+
+
+def test_other_values_are_other_settings():
+    before = Settings(version="1.0")
+    assert before.at(port=81).port == 81
+    assert before.port == 8000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+    max_leaves=4,
+)
+KEYS = [*settings.KNOWN, *settings.SECTIONS, "other"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(["version", "port"]), JSON),
+    st.dictionaries(st.sampled_from(KEYS) | st.integers(), JSON) | JSON,
+    st.none() | st.fixed_dictionaries({"version": st.just("1.0"), "port": st.just(1), "bind": st.just("0.0.0.0")}),
+)
+def test_nothing_that_pillar_may_hold_raises(top, section, deployed):
+    resolution = resolve({**top, "globoapp": section}, deployed)
+    assert all(isinstance(line, str) for line in resolution.problems + resolution.warnings)
+    assert resolution.problems or re.fullmatch(r"PACK\d+(_\d+){1,3}", resolution.settings.release)
+    assert resolution.settings.shown()
+
+
+def test_the_example_is_valid_and_complete():
+    """pillar.example names every setting; what is commented out is the default, and all of it is valid together."""
+    text = (CHECKOUT / "pillar/pillar.example").read_text()
+    here = {**HERE, "eth0": ["10.0.0.6"]}
+    plain = yaml.safe_load(text)
+    assert resolve(plain, None, here).problems == ()
+    complete = yaml.safe_load(re.sub(r"(?m)^(\s*)#: ?", r"\1", text))
+    assert resolve(complete, None, here).problems == ()
+    listed = complete["globoapp"]
+    assert set(listed) >= {*settings.KNOWN, "credentials"}
+    for key in (set(listed) - set(plain["globoapp"])) & set(settings.KNOWN):
+        default = getattr(Settings(), key)
+        assert not default or listed[key] == default, key

@@ -1,0 +1,181 @@
+"""What unit files, gunicorn's settings and environment files say."""
+
+import ast
+import json
+import re
+import runpy
+
+import pytest
+from globolib import units
+from globolib.errors import Failure
+from globolib.layout import Layout
+from globolib.settings import Settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+START = "ExecStart=/srv/shops/one/%i/.venv/bin/gunicorn --config /srv/shops/one/.globoapp/gunicorn.conf.py"
+SHOP = Settings(name="shop", user="web", root="/srv/shops/one", version="1.0")
+
+
+def directives(text):
+    """The lines that systemd acts on, as (section, line)."""
+    section, found = "", []
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line
+        elif line and not line.startswith("#"):
+            found.append((section, line))
+    return found
+
+
+def test_a_release_is_started_from_its_directory_with_the_shared_settings():
+    lines = [line for _, line in directives(units.release_unit(SHOP))]
+    assert {
+        "Description=shop %i (gunicorn)",
+        "User=web",
+        "Group=web",
+        "WorkingDirectory=/srv/shops/one/%i",
+        "EnvironmentFile=/srv/shops/one/.globoapp/%i.env",
+        "RuntimeDirectory=shop/%i",
+        "StateDirectory=shop",
+        START + " ${WSGI_TARGET}",
+    } <= set(lines)
+
+
+def test_a_candidate_differs_only_where_it_must():
+    release, candidate = directives(units.release_unit(SHOP)), directives(units.release_unit(SHOP, candidate=True))
+    assert [line for line in candidate if line not in release] == [
+        ("[Unit]", "Description=shop %i (gunicorn, candidate on a private socket)"),
+        ("[Service]", "RuntimeDirectory=shop-candidate/%i"),
+        ("[Service]", f"{START} --bind unix:/run/shop-candidate/%i/gunicorn.sock ${{WSGI_TARGET}}"),
+        ("[Service]", "Restart=no"),
+        ("[Service]", "CPUWeight=20"),
+        ("[Service]", "Nice=10"),
+        ("[Service]", "KillSignal=SIGKILL"),
+    ]
+    assert [line for line in release if line not in candidate] == [
+        ("[Unit]", "Description=shop %i (gunicorn)"),
+        ("[Unit]", "StartLimitIntervalSec=0"),
+        ("[Service]", "RuntimeDirectory=shop/%i"),
+        ("[Service]", f"{START} ${{WSGI_TARGET}}"),
+        ("[Service]", "Restart=always"),
+        ("[Service]", "RestartSec=250ms"),
+        ("[Install]", "WantedBy=multi-user.target"),
+    ]
+
+
+@pytest.mark.parametrize("candidate", [False, True])
+def test_the_app_may_do_little(candidate):
+    lines = [line for section, line in directives(units.release_unit(SHOP, candidate)) if section == "[Service]"]
+    assert {"PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX", "CapabilityBoundingSet=", "UMask=0077"} <= set(
+        lines
+    )
+    filters = [line for line in lines if line.startswith("SystemCallFilter=")]
+    assert filters == [
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+        "SystemCallFilter=@chown setuid",  # the last word: gunicorn's workers need them
+    ]
+
+
+def test_what_a_socket_starts_is_what_starts_at_boot():
+    text = units.activate_unit(SHOP)
+    assert "cd /etc/systemd/system/multi-user.target.wants && exec systemctl start --no-block shop@*.service" in text
+    assert ("[Unit]", "Description=shop: start the deployed release") in directives(text)
+
+
+@pytest.mark.parametrize(("address", "listen"), [("10.0.0.5", "10.0.0.5:8000"), ("::1", "[::1]:8000")])
+def test_a_socket_listens_where_it_should(address, listen):
+    lines = directives(units.socket_unit(Layout("shop", "/srv/shops/one"), address, 8000))
+    assert ("[Socket]", f"ListenStream={listen}") in lines
+    assert ("[Socket]", "Service=shop-activate.service") in lines
+    assert ("[Unit]", f"Description=shop on {listen}") in lines
+
+
+def test_sockets_are_handed_over_in_order():
+    assert directives(units.handed_text(["b.socket", "a.socket"])) == [
+        ("[Service]", "Sockets=b.socket"),
+        ("[Service]", "Sockets=a.socket"),
+    ]
+
+
+def unquoted(line):
+    """A line of an EnvironmentFile, in double quotes, as systemd reads it (src/basic/env-file.c): name and value."""
+    name, value = re.fullmatch(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"', line, re.DOTALL).groups()
+    assert not re.search(r"(?<!\\)(?:\\\\)*[$`]", value)
+    return name, re.sub(r'\\(["\\`$])', r"\1", value)
+
+
+@given(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=20))
+def test_a_value_reaches_the_app_as_it_was_written(value):
+    text = units.environment_text(SHOP.at(environment={"A": value}), "api:app")
+    first, second = text.removesuffix("\n").split("\n")
+    assert unquoted(first) == ("A", value)
+    assert unquoted(second) == ("WSGI_TARGET", "api:app")
+
+
+def test_variables_are_sorted_and_the_target_is_the_manifests():
+    settings = SHOP.at(environment={"Z": 1, "WSGI_TARGET": "evil:app", "A": "x"})
+    assert units.environment_text(settings, "api:app") == 'A="x"\nWSGI_TARGET="api:app"\nZ="1"\n'
+
+
+def test_every_file_that_does_not_depend_on_the_address():
+    files = units.unit_files(SHOP)
+    assert files == {
+        "/etc/systemd/system/shop@.service": units.release_unit(SHOP),
+        "/etc/systemd/system/shop-candidate@.service": units.release_unit(SHOP, candidate=True),
+        "/etc/systemd/system/shop-activate.service": units.activate_unit(SHOP),
+        "/srv/shops/one/.globoapp/gunicorn.conf.py": units.gunicorn_text(),
+    }
+    assert units.unit_files(SHOP.at(address="::1", port=1)) == files
+
+
+def test_a_package_that_was_not_synchronised_whole_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(units, "__file__", "/nowhere/globolib/units.py")
+    with pytest.raises(Failure, match=r"/nowhere/globolib/gunicorn_conf\.py is missing: .*saltutil\.sync_utils"):
+        units.gunicorn_text()
+
+
+@pytest.fixture
+def gunicorn(tmp_path, monkeypatch):
+    """gunicorn's settings, read as gunicorn does: from the directory of a release with this manifest."""
+
+    def load(**manifest):
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+        (tmp_path / "run").mkdir()
+        return runpy.run_module("globolib.gunicorn_conf")
+
+    return load
+
+
+def test_gunicorn_takes_workers_and_threads_from_the_manifest(gunicorn, tmp_path):
+    settings = gunicorn(workers=2, threads=8)
+    assert (settings["workers"], settings["threads"], settings["keepalive"]) == (2, 8, 0)
+    assert settings["worker_tmp_dir"] == str(tmp_path / "run")
+
+
+def test_a_worker_says_when_it_has_loaded_the_app_and_its_end_takes_that_back(gunicorn, tmp_path):
+    class Worker:
+        pid = 7
+
+    settings = gunicorn()
+    assert (settings["workers"], settings["threads"]) == (1, 4)
+    settings["child_exit"](None, Worker)
+    settings["post_worker_init"](Worker)
+    assert (tmp_path / "run/ready-7").exists()
+    settings["child_exit"](None, Worker)
+    assert not (tmp_path / "run/ready-7").exists()
+
+
+def test_gunicorns_settings_need_nothing_but_python():
+    """It runs in the app's virtualenv, under the Python of the release."""
+    tree = ast.parse(units.gunicorn_text(), feature_version=(3, 7))
+    imported = {
+        name.name if isinstance(node, ast.Import) else node.module
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in node.names
+    }
+    assert imported == {"contextlib", "json", "os", "typing"}

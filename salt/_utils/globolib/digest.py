@@ -1,4 +1,4 @@
-"""What custom code a minion has, and what the master serves: one digest each, so that one look tells whether to sync."""
+"""What custom code a minion has and what the master serves: a digest each, so that one look tells whether to sync."""
 
 import hashlib
 import os
@@ -34,12 +34,12 @@ def _sources(directory: str) -> list[str]:
 
 
 def here() -> str:
-    """The digest of the code that this package was loaded with: on a master that of its tree, on a minion of its cache."""
+    """The digest of the code that this package is part of: on a master that of its tree, on a minion of its cache."""
     return of(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 def served(opts: Mapping[str, Any], saltenv: str = "base") -> str | None:
-    """What a minion without a master serves to itself: the digest of the first of its file roots that has the package."""
+    """What a minion without a master serves to itself: the digest of the first file root that has the package."""
     for root in opts.get("file_roots", {}).get(saltenv, []):
         if os.path.isdir(os.path.join(root, "_utils", "globolib")):
             return of(root)

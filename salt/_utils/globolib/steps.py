@@ -138,7 +138,7 @@ def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _results(running: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Of the states of this tree that ran before: which failed by themselves, as phrases, and which changed something."""
+    """Of the states of this tree that ran before: which failed by themselves, and which changed something."""
     failures, changed = [], []
     for tag, state in sorted(running.items(), key=lambda item: int(item[1].get("__run_num__", 0))):
         if not str(state.get("__sls__", "")).startswith("globoapp"):

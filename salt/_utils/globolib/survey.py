@@ -41,7 +41,9 @@ def survey(settings: Settings, entries: tuple[ledger.Entry, ...] | None = None) 
 def again(settings: Settings, host: Host) -> Host:
     """The same host after a step: what runs, listens and is defined is looked at again; releases are not."""
     layout = settings.layout
-    shown = systemd.show(layout) if host.booted else {}
+    # Named: one that is masked, or not loaded yet, is not among those that match a pattern.
+    named = [layout.instance(settings.release)] if settings.release else []
+    shown = systemd.show(layout, *named) if host.booted else {}
     host = replace(host, units=shown)
     running = {name: shown[layout.instance(name)] for name in host.running(layout)}
     families = {name: processes.family(unit.pid) for name, unit in running.items()}

@@ -30,14 +30,10 @@ After=network.target
 [Service]
 Type=notify
 NotifyAccess=main
-User={user}
-Group={user}
-WorkingDirectory={root}/%i
+{identity}WorkingDirectory={root}/%i
 EnvironmentFile={environment}
 Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RuntimeDirectory={runtime}
-StateDirectory={name}
-StateDirectoryMode=0700
 ExecStart={root}/%i/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}}
 KillMode=mixed
 TimeoutStartSec=60
@@ -81,6 +77,19 @@ SystemCallFilter=~@privileged @resources
 # already: without these they would boot for ever, while systemd says active.
 SystemCallFilter=@chown setuid
 {install}"""
+
+_IDENTITY = """\
+User={user}
+StateDirectory={name}
+StateDirectoryMode=0700
+"""
+
+_CANDIDATE_IDENTITY = """\
+# An account of its own for as long as it runs, and its private /tmp as its state: before it has passed its trial it can
+# neither signal the release that serves nor touch what that one keeps.
+DynamicUser=yes
+Environment=STATE_DIRECTORY=/tmp
+"""
 
 _RESTART = """\
 Restart=always
@@ -139,7 +148,7 @@ def release_unit(settings: Settings, candidate: bool = False) -> str:
     socket = layout.candidate_socket("%i")
     return _RELEASE.format(
         name=settings.name,
-        user=settings.user,
+        identity=_CANDIDATE_IDENTITY if candidate else _IDENTITY.format(user=settings.user, name=settings.name),
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
         gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 START = "ExecStart=/srv/shops/one/%i/.venv/bin/gunicorn --config /srv/shops/one/.globoapp/gunicorn.conf.py"
+CANDIDATE_START = START.replace(".globoapp/", ".globoapp/candidate/")
 SHOP = Settings(name="shop", user="web", root="/srv/shops/one", version="1.0")
 
 
@@ -33,7 +34,6 @@ def test_a_release_is_started_from_its_directory_with_the_shared_settings():
     assert {
         "Description=shop %i (gunicorn)",
         "User=web",
-        "Group=web",
         "WorkingDirectory=/srv/shops/one/%i",
         "EnvironmentFile=/srv/shops/one/.globoapp/%i.env",
         "RuntimeDirectory=shop/%i",
@@ -46,8 +46,11 @@ def test_a_candidate_differs_only_where_it_must():
     release, candidate = directives(units.release_unit(SHOP)), directives(units.release_unit(SHOP, candidate=True))
     assert [line for line in candidate if line not in release] == [
         ("[Unit]", "Description=shop %i (gunicorn, candidate on a private socket)"),
+        ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/candidate/%i.env"),
         ("[Service]", "RuntimeDirectory=shop-candidate/%i"),
-        ("[Service]", f"{START} --bind unix:/run/shop-candidate/%i/gunicorn.sock ${{WSGI_TARGET}}"),
+        ("[Service]", "DynamicUser=yes"),  # neither the account nor the state of the release that serves
+        ("[Service]", "Environment=STATE_DIRECTORY=/tmp"),
+        ("[Service]", f"{CANDIDATE_START} --bind unix:/run/shop-candidate/%i/gunicorn.sock ${{WSGI_TARGET}}"),
         ("[Service]", "Restart=no"),
         ("[Service]", "CPUWeight=20"),
         ("[Service]", "Nice=10"),
@@ -56,7 +59,11 @@ def test_a_candidate_differs_only_where_it_must():
     assert [line for line in release if line not in candidate] == [
         ("[Unit]", "Description=shop %i (gunicorn)"),
         ("[Unit]", "StartLimitIntervalSec=0"),
+        ("[Service]", "User=web"),
+        ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/%i.env"),
         ("[Service]", "RuntimeDirectory=shop/%i"),
+        ("[Service]", "StateDirectory=shop"),
+        ("[Service]", "StateDirectoryMode=0700"),
         ("[Service]", f"{START} ${{WSGI_TARGET}}"),
         ("[Service]", "Restart=always"),
         ("[Service]", "RestartSec=250ms"),
@@ -124,7 +131,6 @@ def test_every_file_that_does_not_depend_on_the_address():
     files = units.unit_files(SHOP)
     assert files == {
         "/etc/systemd/system/shop@.service": units.release_unit(SHOP),
-        "/etc/systemd/system/shop-candidate@.service": units.release_unit(SHOP, candidate=True),
         "/etc/systemd/system/shop-activate.service": units.activate_unit(SHOP),
         "/srv/shops/one/.globoapp/gunicorn.conf.py": units.gunicorn_text(),
     }

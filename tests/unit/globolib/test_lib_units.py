@@ -10,7 +10,7 @@ from globolib import units
 from globolib.errors import Failure
 from globolib.layout import Layout
 from globolib.settings import Settings
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 START = "ExecStart=/srv/shops/one/%i/.venv/bin/gunicorn --config /srv/shops/one/.globoapp/gunicorn.conf.py"
@@ -107,6 +107,7 @@ def unquoted(line):
 
 
 @given(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=20))
+@example("$HOME `id` \"x\" 'y' \\n \\$ \\")
 def test_a_value_reaches_the_app_as_it_was_written(value):
     text = units.environment_text(SHOP.at(environment={"A": value}), "api:app")
     first, second = text.removesuffix("\n").split("\n")

@@ -157,7 +157,7 @@ def test_a_server_that_is_busy_is_asked_again(minion, settings, server):
 
     server.answers["/dir/a.zip"] = busy
     started = time.monotonic()
-    assert fetch.file(minion, settings, settings.source, DIGEST)
+    assert fetch.file(minion, settings, settings.source, DIGEST, deadline=20)
     assert len(server.seen) == 3 and time.monotonic() - started < 60  # and not the hour that it asks for
 
 

@@ -236,7 +236,7 @@ def test_what_is_not_what_was_built_is_built_again(build, lock, broken):
 def test_a_virtualenv_restored_from_a_backup_is_what_was_built(build, lock, tmp_path):
     """GNU tar's old format keeps whole seconds, as do many file systems and tools."""
     path = build(lock).path
-    script = f"tar --format=gnu -cf {tmp_path}/a.tar {path} && rm -r {path} && tar -xf {tmp_path}/a.tar -C /"
+    script = f"tar --format=gnu -cf {tmp_path}/a.tar {path} && rm -r {path} && tar -xpf {tmp_path}/a.tar -C /"
     subprocess.run(script, shell=True, check=True, capture_output=True)
     assert os.stat(f"{path}/{SITE}/alpha.py").st_mtime_ns % 10**9 == 0
     assert virtualenv.differences(path) == ()

@@ -164,7 +164,7 @@ def test_a_server_that_is_busy_is_asked_again(minion, settings, server):
 def test_a_server_that_stays_busy_is_told(minion, settings, server, monkeypatch):
     monkeypatch.setattr(fetch, "BACKOFF", 0)
     server.answers["/dir/a.zip"] = lambda handler: handler.say(503, Retry_After="3600")
-    assert failure(minion, settings).endswith("status 503 Service Unavailable")
+    assert failure(minion, settings, deadline=20).endswith("status 503 Service Unavailable")
     assert len(server.seen) == 4
 
 

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 START = "ExecStart=/srv/shops/one/%i/.venv/bin/gunicorn --config /srv/shops/one/.globoapp/gunicorn.conf.py"
+CANDIDATE_START = START.replace("/gunicorn.conf.py", "/candidate/gunicorn.conf.py")
 SHOP = Settings(name="shop", user="web", root="/srv/shops/one", version="1.0")
 
 
@@ -46,8 +47,9 @@ def test_a_candidate_differs_only_where_it_must():
     release, candidate = directives(units.release_unit(SHOP)), directives(units.release_unit(SHOP, candidate=True))
     assert [line for line in candidate if line not in release] == [
         ("[Unit]", "Description=shop %i (gunicorn, candidate on a private socket)"),
+        ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/candidate/%i.env"),
         ("[Service]", "RuntimeDirectory=shop-candidate/%i"),
-        ("[Service]", f"{START} --bind unix:/run/shop-candidate/%i/gunicorn.sock ${{WSGI_TARGET}}"),
+        ("[Service]", f"{CANDIDATE_START} --bind unix:/run/shop-candidate/%i/gunicorn.sock ${{WSGI_TARGET}}"),
         ("[Service]", "Restart=no"),
         ("[Service]", "CPUWeight=20"),
         ("[Service]", "Nice=10"),
@@ -56,6 +58,7 @@ def test_a_candidate_differs_only_where_it_must():
     assert [line for line in release if line not in candidate] == [
         ("[Unit]", "Description=shop %i (gunicorn)"),
         ("[Unit]", "StartLimitIntervalSec=0"),
+        ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/%i.env"),
         ("[Service]", "RuntimeDirectory=shop/%i"),
         ("[Service]", f"{START} ${{WSGI_TARGET}}"),
         ("[Service]", "Restart=always"),
@@ -124,11 +127,21 @@ def test_every_file_that_does_not_depend_on_the_address():
     files = units.unit_files(SHOP)
     assert files == {
         "/etc/systemd/system/shop@.service": units.release_unit(SHOP),
-        "/etc/systemd/system/shop-candidate@.service": units.release_unit(SHOP, candidate=True),
         "/etc/systemd/system/shop-activate.service": units.activate_unit(SHOP),
         "/srv/shops/one/.globoapp/gunicorn.conf.py": units.gunicorn_text(),
     }
     assert units.unit_files(SHOP.at(address="::1", port=1)) == files
+
+
+def test_a_candidate_reads_no_file_that_what_serves_reads():
+    files = units.candidate_files(SHOP, "api:app")
+    assert files == {
+        "/etc/systemd/system/shop-candidate@.service": units.release_unit(SHOP, candidate=True),
+        "/srv/shops/one/.globoapp/candidate/gunicorn.conf.py": units.gunicorn_text(),
+        "/srv/shops/one/.globoapp/candidate/PACK1_0.env": units.environment_text(SHOP, "api:app"),
+    }
+    live = {*units.unit_files(SHOP), SHOP.layout.environment(SHOP.release), SHOP.layout.handed}
+    assert not live & set(files)
 
 
 def test_a_package_that_was_not_synchronised_whole_says_what_to_do(monkeypatch):

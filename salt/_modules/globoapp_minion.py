@@ -63,8 +63,8 @@ def is_current(served=None):
 
 def rendered():
     """
-    What the sls files of a deploy are rendered from: the settings as ``globoapp.settings`` shows them, and ``problems``,
-    whether there are any.
+    What the sls files of a deploy are rendered from: the settings as ``globoapp.settings`` shows them, and
+    ``problems``, whether there are any.
 
     CLI Example:
 

@@ -1,8 +1,10 @@
 """A stand-in for programs that need a booted systemd."""
 
 import os
+import tempfile
 
 import pytest
+from machine import Machine
 
 PROGRAM = """\
 #!/bin/sh
@@ -47,3 +49,14 @@ def programs(tmp_path, monkeypatch):
     """Programs, first on PATH."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     return Programs(tmp_path / "bin")
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A server with systemd that has seen nothing; 1.0 and 1.1 are published."""
+    with tempfile.TemporaryDirectory(prefix="run-") as run_directory:
+        made = Machine(tmp_path, run_directory, monkeypatch)
+        made.publish("1.0")
+        made.publish("1.1")
+        yield made
+        made.close()

@@ -7,12 +7,14 @@ import base64
 import hashlib
 import json
 import os
+import tempfile
 import zipfile
 
 import pytest
 from globolib import release
 from globolib.minion import Minion
 from globolib.settings import Settings
+from machine import Machine
 
 PROGRAM = """\
 #!/bin/sh
@@ -155,3 +157,14 @@ def make_wheel(tmp_path):
         return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
     return make
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A server with systemd that has seen nothing; 1.0 and 1.1 are published."""
+    with tempfile.TemporaryDirectory(prefix="run-") as run_directory:
+        made = Machine(tmp_path, run_directory, monkeypatch)
+        made.publish("1.0")
+        made.publish("1.1")
+        yield made
+        made.close()

@@ -25,8 +25,9 @@ errorlog = "-"
 control_socket_disable = True
 worker_tmp_dir = _runtime
 
-# Seconds for which a client may be silent in the middle of its request, or not take its answer: gunicorn's threads wait
-# for it without limit, and a handful of such clients would hold them all. (socket(7): SO_RCVTIMEO, inherited by accept.)
+# Seconds for which a client may be silent in the middle of its request, or not take its answer: gunicorn's threads
+# wait for it without limit, and a handful of such clients would hold them all. (socket(7): SO_RCVTIMEO; what is
+# accepted inherits it.)
 SILENCE = 10
 
 

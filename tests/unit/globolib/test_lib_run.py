@@ -60,14 +60,14 @@ def test_a_top_level_port_of_the_sites_pillar_is_other_peoples(served):
 
 def test_a_run_inside_another_one_is_told_version_and_port(served):
     served.pillar.update(port=1, version="9.9")
-    minion = served.minion({INNER: {"version": "1.1", "port": 8123}}, function="globoapp.rollback")
-    here = run.Run(minion)
+    here = run.Run(served.inner({INNER: {"version": "1.1", "port": 8123}}))
     assert (here.settings.version, here.settings.port) == ("1.1", 8123)
+    assert here.problems == []
 
 
 @pytest.mark.parametrize("inner", [None, "x", [], 7])
 def test_rubbish_in_the_place_of_an_outer_run_is_no_outer_run(served, inner):
-    here = run.Run(served.minion({INNER: inner}))
+    here = run.Run(served.inner({INNER: inner}))
     assert here.inner == {}
 
 
@@ -98,7 +98,7 @@ def test_a_run_inside_another_one_goes_on_under_its_lock(served):
     settings = run.deployed_settings(served.minion())[0]
     held = run.take_lock(served.minion(), settings, "rollback to 1.1", token="abc")
     try:
-        inner = run.Run(served.minion({INNER: {"token": "abc", "action": "rollback", "version": "1.1"}}))
+        inner = run.Run(served.inner({INNER: {"token": "abc", "action": "rollback", "version": "1.1"}}))
         inner.begin()
         inner.finish([], [])
         assert lock.holder(served.layout.lock)["what"] == "rollback to 1.1", "it is not the inner run's to release"
@@ -113,13 +113,13 @@ def test_with_another_token_it_does_not(served, token):
     held = run.take_lock(served.minion(), settings, "rollback to 1.1", token="abc")
     try:
         with pytest.raises(Failure, match="another deploy is under way on this host: rollback to 1.1"):
-            run.Run(served.minion({INNER: {"token": token, "version": "1.1"}})).begin()
+            run.Run(served.inner({INNER: {"token": token, "version": "1.1"}})).begin()
     finally:
         held.release()
 
 
 def test_a_token_without_a_lock_is_worth_nothing(served):
-    inner = run.Run(served.minion({INNER: {"token": "abc", "version": "1.1"}}))
+    inner = run.Run(served.inner({INNER: {"token": "abc", "version": "1.1"}}))
     inner.begin()
     assert lock.holder(served.layout.lock)["what"] == "deploy of 1.1"
     inner.finish([], [])

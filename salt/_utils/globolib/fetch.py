@@ -32,6 +32,7 @@ SUMS_LIMIT = 16 << 20  # bytes of a SHA256SUMS
 # Connecting, and the longest silence while reading, in seconds: both end in better words than the deadline's.
 TIMEOUT = (5, 30)
 REDIRECTS = 5
+RETRIES, BACKOFF = 3, 0.3  # pauses of 0, 0.6 and 1.2 s (urllib3.util.Retry)
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 SUMS = "SHA256SUMS"
 _BLOCK = 1 << 18
@@ -231,8 +232,8 @@ def _session(settings: Settings) -> requests.Session:
     session.trust_env = False  # ~/.netrc would go before the token
     session.headers["Accept-Encoding"] = "identity"  # a packed answer could unpack to any size
     retry = Retry(
-        total=3,
-        backoff_factor=0.3,
+        total=RETRIES,
+        backoff_factor=BACKOFF,
         status_forcelist=(502, 503, 504),
         raise_on_status=False,
         respect_retry_after_header=False,  # the server does not say how long a deploy waits

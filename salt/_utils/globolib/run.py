@@ -181,6 +181,7 @@ class Run:
         """Build the virtualenv. Returns by what: ``uv`` or ``pip``."""
         if self.examined.artifact is None or self.examined.interpreter is None:
             raise Failure("; ".join(self.problems))
+        self._note_repair("build")
         built = virtualenv.build(self.minion, self.settings, self.examined.artifact.lock, self.examined.interpreter)
         self.look()
         return str(built.installer)
@@ -192,6 +193,7 @@ class Run:
             raise Failure("; ".join(self.problems))
         if made.path is None:  # the host's own copy is gone
             made = artifact.fetch(self.minion, self.settings)
+        self._note_repair("unpack")
         done = release.unpack(self.settings, made, self.target.virtualenv)
         self.look()
         return done
@@ -199,10 +201,18 @@ class Run:
     def configure(self) -> list[str]:
         """Write the files that the app's units and gunicorn read. Returns the paths of those that changed."""
         self._look_again()
+        self._note_repair("configure")
         changed = switch.configure(self.settings, self.course.target)
         if changed:
             self._look_again()
         return changed
+
+    def _note_repair(self, step: str) -> None:
+        """What runs is to start afresh when the step has put right what it reads."""
+        settings, layout = self.settings, self.settings.layout
+        if settings.release in self.host.running(layout) and step in self.steps:
+            unit = self.host.units[layout.instance(settings.release)]
+            started.note_repair(layout, settings.release, unit, self.steps[step])
 
     def try_candidate(self) -> str:
         """Try the release on a private socket. Returns what was seen."""
@@ -300,9 +310,9 @@ def take_lock(
 def _read_note(path: str) -> dict[str, Any] | None:
     try:
         note = files.read_json(path)
-    except ValueError:  # torn by a power cut
+        return note if isinstance(note, dict) and Entry.parsed({"result": "", **note}) else None
+    except (ValueError, TypeError, RecursionError):  # torn by a power cut
         return None
-    return note if isinstance(note, dict) and Entry.parsed({"result": "", **note}) else None
 
 
 def current(minion: Minion, context: MutableMapping[str, Any]) -> Run:

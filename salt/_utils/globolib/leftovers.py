@@ -57,5 +57,5 @@ def clear(left: Iterable[str]) -> None:
             systemd.stop(path)
         elif os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
-        elif path.startswith("/"):
+        elif os.path.lexists(path):
             os.unlink(path)

@@ -27,7 +27,6 @@ from globolib import (
 )
 from globolib import settings as settings_of
 from globolib.errors import Failure
-from globolib.host import Host
 from globolib.ledger import Entry
 from globolib.minion import Minion
 from globolib.plan import Target, plan
@@ -130,7 +129,8 @@ class Run:
         if len(entries) != len(self.host.entries):  # a deploy to the same place ended meanwhile
             self.look()
         self.begun = True
-        cleared = list(self.host.leftovers)
+        # Of another deploy that was under way when this one was rendered nothing may be left by now.
+        cleared = [left for left in self.host.leftovers if not left.startswith("/") or os.path.lexists(left)]
         note = _read_note(note_path)
         # A run that was cut after its ledger line, which decides, had only its note left to take away.
         if note and note.get("id") not in [entry.id for entry in entries]:
@@ -246,6 +246,13 @@ class Run:
         """
         if not self.begun:
             return None  # what is noted there is another run's
+        try:
+            return self._finish(failures, changed)
+        finally:  # the run is over, also where the disk does not take its line: the note tells the next one
+            self.begun = False
+            self.unlock()
+
+    def _finish(self, failures: Sequence[str], changed: Sequence[str]) -> dict[str, Any] | None:
         settings, layout = self.settings, self.settings.layout
         seen = self.course.probe.finish() if self.course.probe else None
         line = None
@@ -268,8 +275,6 @@ class Run:
         if os.path.exists(layout.note):
             os.unlink(layout.note)
             files.sync_directory(layout.own)
-        self.begun = False
-        self.unlock()
         return line
 
     def unlock(self) -> None:
@@ -336,8 +341,3 @@ def close(context: MutableMapping[str, Any]) -> None:
     known = context.pop(CONTEXT, None)
     if known:
         known[1].unlock()
-
-
-def host_of(settings: Settings) -> Host:
-    """The host as it is now."""
-    return survey.survey(settings)

@@ -4,6 +4,7 @@ and systemd is as much of it as the package uses, in this process.
 """
 
 import contextlib
+import dataclasses
 import fnmatch
 import hashlib
 import json
@@ -369,6 +370,11 @@ class Machine:
         opts = {**self.opts, "test": test, "fun": function, "arg": words}
         return Minion(self.functions, opts, merged, json.loads)
 
+    def inner(self, pillar):
+        """The minion in states that a function applies: what was called is the function, without a pillar."""
+        called = self.minion(function="globoapp.rollback")
+        return dataclasses.replace(called, pillar={**called.pillar, **pillar})
+
     def begin(self, version=None, **pillar):
         """A run whose first state was not reached yet."""
         return run.Run(self.minion({**pillar, **({"version": version} if version else {})}))
@@ -401,10 +407,9 @@ class Machine:
         return deploy
 
     def _apply(self, sls, pillar):
-        """As state.apply inside another function: what it calls is told by the outer one."""
+        """As state.apply inside another function."""
         assert sls == "globoapp"
-        outer = self.minion(pillar, function="globoapp.rollback")
-        done = self.deploy(here=run.Run(outer))
+        done = self.deploy(here=run.Run(self.inner(pillar)))
         return {
             name: {"__id__": name, "result": said != done.failure, "comment": said, "changes": {}}
             for name, said in done.said.items()

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from globolib import checks, fetch
+from globolib import checks, fetch, https
 from globolib.errors import Failure
 from globolib.settings import Credentials
 
@@ -162,7 +162,7 @@ def test_a_server_that_is_busy_is_asked_again(minion, settings, server):
 
 
 def test_a_server_that_stays_busy_is_told(minion, settings, server, monkeypatch):
-    monkeypatch.setattr(fetch, "BACKOFF", 0)
+    monkeypatch.setattr(https, "BACKOFF", 0)
     server.answers["/dir/a.zip"] = lambda handler: handler.say(503, Retry_After="3600")
     assert failure(minion, settings, deadline=20).endswith("status 503 Service Unavailable")
     assert len(server.seen) == 4
@@ -231,20 +231,20 @@ def test_what_ends_early_unnoticed_by_the_library_is_told(minion, settings, serv
         __enter__ = lambda self: self  # noqa: E731
         __exit__ = lambda self, *error: None  # noqa: E731
 
-    monkeypatch.setattr(fetch, "_answer", lambda *arguments: Lenient())
+    monkeypatch.setattr(https, "_answer", lambda *arguments: Lenient())
     assert failure(minion, settings).endswith("it ended after 8 of 100 bytes")
 
 
 def test_nothing_that_listens(minion, settings, monkeypatch):
-    monkeypatch.setattr(fetch, "BACKOFF", 0)
+    monkeypatch.setattr(https, "BACKOFF", 0)
     line = failure(minion, settings, "https://localhost:9/a.zip?signature=secret")
     assert "could not be fetched: " in line and "refused" in line and line.count("signature") == 1
 
 
 def test_a_certificate_of_somebody_else(minion, settings, monkeypatch):
-    monkeypatch.setattr(fetch, "BACKOFF", 0)
-    for system in (fetch.SYSTEM_CA, "/nowhere"):
-        monkeypatch.setattr(fetch, "SYSTEM_CA", system)
+    monkeypatch.setattr(https, "BACKOFF", 0)
+    for system in (https.SYSTEM_CA, "/nowhere"):
+        monkeypatch.setattr(https, "SYSTEM_CA", system)
         assert "certificate verify failed" in failure(minion, settings.at(ca=None))
     assert "could not be fetched: " in failure(minion, settings.at(ca="/nowhere/ca.pem"))
 
@@ -306,7 +306,7 @@ def test_a_redirect_takes_credentials_along_on_the_same_host_only(minion, settin
     ],
 )
 def test_a_redirect_that_is_not_followed(minion, settings, server, target, line, monkeypatch):
-    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setattr(https, "RETRIES", 0)
     server.answers["/dir/a.zip"] = redirect(target)
     told = failure(minion, settings.at(credentials=TOKEN))
     assert line in told and "secret" not in told

@@ -103,7 +103,7 @@ def test_quoted_messages_are_read(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("| It says | Do |\n| --- | --- |\n| `a \\| b c`, `d` | `e` |\n\n| Salt says | Do |\n| `f` | g |\n")
     assert list(quoted_messages(page)) == ["a \\| b c", "d"]
-    assert list(fixed_parts("port 8000 is taken: ... (process ...) listens on a/b now")) == ["is taken", "listens on"]
+    assert list(fixed_parts("port 8000 is taken: ... (process ...) listens on a/b now")) == ["is taken", ") listens on"]
 
 
 def test_console_blocks_are_read(tmp_path):

@@ -99,6 +99,13 @@ def test_a_shown_line_that_is_not_printed_is_found():
     assert missing(["b", "a"], "a\nb\n") == "a"
 
 
+def test_quoted_messages_are_read(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("| It says | Do |\n| --- | --- |\n| `a \\| b c`, `d` | `e` |\n\n| Salt says | Do |\n| `f` | g |\n")
+    assert list(quoted_messages(page)) == ["a \\| b c", "d"]
+    assert list(fixed_parts("port 8000 is taken: ... (process ...) listens on a/b now")) == ["is taken", ") listens on"]
+
+
 def test_console_blocks_are_read(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("```sh\n$ no\n```\n```console\n$ one \\\n    two\nout\n$ three\n```\n$ no\n")

@@ -66,15 +66,21 @@ def _judged(
     track: dict[str, Any], probe: str, sample: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     state = thresholds.judge(track, sample, settings[probe], settings["reminder"], time.monotonic())
+    # What was only slow, and does not answer any more, is news: slow is not healed.
+    worse = track["open"] and track.get("slow") and sample["bad"] and not sample.get("slow")
+    track["worse"] = track.get("worse", 0) + 1 if worse else 0
+    if state is None and track["worse"] >= settings[probe]["samples"]:
+        state = "bad"
     if state is None:
         return []
     now = ledger.now()
-    if state == "bad":
+    if state == "bad" and not worse:
         track["since"] = now
     seen = {key: sample[key] for key in ("value", "threshold", "message")}
+    track.pop("slow", None)
     if sample.get("slow"):
         seen["slow"] = True
-    track.update(seen)
+    track.update(seen, worse=0)
     event = {"tag": f"{probe}/{state}", "probe": probe, "state": state, "since": track.get("since"), "time": now}
     return [{**event, **seen}]
 
@@ -86,7 +92,7 @@ def _state_path(minion: Minion) -> str:
 
 def _remember(minion: Minion, tracks: Mapping[str, Mapping[str, Any]]) -> None:
     """Keep what is open for the next life of the minion, and for the reports."""
-    passing = ("run", "said")  # counts of this process, and times of its clock
+    passing = ("run", "said", "worse")  # counts of this process, and times of its clock
     kept = {
         probe: {key: value for key, value in track.items() if key not in passing}
         for probe, track in tracks.items()

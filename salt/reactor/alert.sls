@@ -3,4 +3,4 @@ record what the beacon says:
   runner.globoapp.alert:
     - args:
         minion: {{ data['id'] | tojson }}
-        data: {{ data | tojson }}
+        data: {{ data | tojson | base64_encode }}

@@ -3,4 +3,4 @@ record the deploy:
   runner.globoapp_watch.deployed:
     - args:
         minion: {{ data['id'] | tojson }}
-        entries: {{ [data['data']] | tojson }}
+        entries: {{ [data['data']] | tojson | base64_encode }}

@@ -3,4 +3,4 @@ note what came of healing:
   runner.globoapp_watch.healed:
     - args:
         minion: {{ data['id'] | tojson }}
-        data: {{ data['data'] | tojson }}
+        data: {{ data['data'] | tojson | base64_encode }}

@@ -3,4 +3,4 @@ take the report:
   runner.globoapp_watch.report:
     - args:
         minion: {{ data['id'] | tojson }}
-        data: {{ data['data'] | tojson }}
+        data: {{ data['data'] | tojson | base64_encode }}

@@ -5,6 +5,8 @@ Each function returns what fits, cleaned (unknown keys gone, texts harmless and 
 does not.
 """
 
+import base64
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -21,6 +23,19 @@ MESSAGE, WORD, PHRASES = 4000, 200, 200  # characters, characters, phrases of a 
 DEPLOYS = 100  # ledger lines of one report
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)\Z")
 _ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def decoded(data: Any) -> Any:
+    """
+    What a reactor has passed on: JSON in base64, since YAML does not take every text that JSON can write. Anything else
+    is as it came (a person types a mapping); what cannot be decoded is None.
+    """
+    if not isinstance(data, str):
+        return data
+    try:
+        return json.loads(base64.b64decode(data, validate=True))
+    except (ValueError, RecursionError):
+        return None
 
 
 def time(value: Any, arrival: str) -> str:

@@ -67,7 +67,7 @@ class Watch:
         """
         if not self._heard(minion):
             return None
-        event = incoming.edge(data, ledger.now())
+        event = incoming.edge(incoming.decoded(data), ledger.now())
         if isinstance(event, str):
             self._refuse(minion, event)
             return None
@@ -162,7 +162,7 @@ class Watch:
         """
         if not self._heard(minion):
             return
-        answer = incoming.healed(data)
+        answer = incoming.healed(incoming.decoded(data))
         if isinstance(answer, str):
             self._refuse(minion, answer)
             return
@@ -184,6 +184,7 @@ class Watch:
         Record ledger lines of a server (event ``globoapp/deploy/<id>``, and reports), each once however often it comes,
         and acknowledge them.
         """
+        entries = incoming.decoded(entries)
         if not entries or not self._heard(minion):
             return
         arrival, ids = ledger.now(), []
@@ -207,7 +208,7 @@ class Watch:
         """
         if not self._heard(minion):
             return
-        taken = incoming.report(data, ledger.now())
+        taken = incoming.report(incoming.decoded(data), ledger.now())
         if isinstance(taken, str):
             self._refuse(minion, taken)
             return

@@ -315,6 +315,7 @@ class Machine:
         monkeypatch.setattr(systemd, "BOOTED", str(tmp_path))
         monkeypatch.setattr(release, "OWNER", (os.getuid(), os.getgid()))
         monkeypatch.setattr(drain, "QUIET", 0.01)
+        monkeypatch.setattr(os, "fsync", lambda fd: None)  # nothing here is about power cuts
         monkeypatch.setitem(checks.SECONDS, "deadline", (0, 600))
         monkeypatch.setattr(processes, "with_owners", self._with_owners(processes.with_owners))
         # Of a busy machine's processes these alone are looked at: else most of the time would go there.

@@ -1,6 +1,6 @@
-# make demo       from nothing to a fleet that serves 1.0
+# make demo       boot a local fleet and deploy 1.0 on it
 # make test       everything: lint, unit, functional (Salt 3008 and 3006), apps, daemons, real machines
-# make down       nothing left of demo and tests
+# make down       remove everything that demo and tests have made
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV := .venv
@@ -22,19 +22,19 @@ test: lint test-3006 test-quick
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/integration
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
 
-# make test-quick  the apps, unit and functional tests: what needs no daemons and no machines
+# make test-quick  the apps, unit and functional tests: no daemons, no machines
 test-quick: dist venv
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 tests/app tests/unit tests/functional
 
-# make test-fleet  all tests on real machines, where they can be booted
+# make test-fleet  all tests on real machines (needs root and cgroups)
 test-fleet: dist venv
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
 
-# make test-vagrant  the Vagrantfile for real, in LXC containers, from nothing to nothing
+# make test-vagrant  test the Vagrantfile in LXC containers
 test-vagrant: dist
 	@lab/test-vagrant
 
-# make bench      20 switches under load on the demo's fleet: requests, lost, slowest
+# make bench      20 switches under load on the demo's fleet: requests, lost requests, slowest request
 bench: dist
 	@lab/fleet up --web 2
 	@bench/switches.py

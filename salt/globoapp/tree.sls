@@ -2,6 +2,8 @@
 include:
   - globoapp.settings
 
+# An account that is there is used as it is: this tree alters none that it has not made.
+{% if not app.user_exists %}
 system user {{ app.user }} exists:
   user.present:
     - name: {{ app.user }}
@@ -12,6 +14,7 @@ system user {{ app.user }} exists:
     - shell: /usr/sbin/nologin
     - require:
       - sls: globoapp.settings
+{% endif %}
 
 tree {{ app.root }} exists:
   file.directory:

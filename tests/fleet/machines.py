@@ -71,15 +71,3 @@ class Fleet:
     def address(self, host):
         """Returns the address of a host."""
         return {each["name"]: each["address"] for each in self.status()["hosts"]}[host]
-
-    def remove_app(self, host):
-        """Takes the app and what Salt remembers of it off a host, as if it had never been there."""
-        script = """
-            systemctl stop 'globoapp*.socket' 'globoapp*.service'
-            rm -rf /etc/systemd/system/globoapp* /etc/systemd/system/multi-user.target.wants/globoapp*
-            systemctl daemon-reload
-            systemctl reset-failed
-            rm -rf /opt/globoHUB /var/lib/globoapp /etc/salt/grains /var/cache/salt/minion /var/cache/salt/masterless
-            userdel globoapp
-        """
-        self.exec(host, "sh", "-c", script)

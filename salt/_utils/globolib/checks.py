@@ -24,6 +24,7 @@ OF_ONE_DEPLOY = ("version", "port", "prove", "soak", "timeout", "deadline", "loc
 
 VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")
 SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What a header takes: a token is visible ASCII (RFC 6750), a user has no colon, neither has controls (RFC 7617).
@@ -145,9 +146,17 @@ def _seconds_problem(key: str, value: Any) -> str | None:
     return None
 
 
-def _name_problem(key: str, value: Any) -> str | None:
+def _name_problem(value: Any) -> str | None:
     if not isinstance(value, str) or not NAME.match(value):
-        return f"{key} is {value!r}: lower-case letters, digits and _, beginning with a letter"
+        return f"name is {value!r}: lower-case letters, digits and _, beginning with a letter"
+    return None
+
+
+def _user_problem(value: Any) -> str | None:
+    if not isinstance(value, str) or not USER.match(value):
+        return f"user is {value!r}: lower-case letters, digits, - and _, beginning with a letter"
+    if value == "root":
+        return "user is 'root': the app is to run as an account that may do nothing else"
     return None
 
 
@@ -161,8 +170,9 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         yield key, url_problem(key, values[key])
     yield "keep", keep_problem(values["keep"])
     yield "environment", environment_problem(values["environment"])
-    for key in ("name", "user") if values["user"] != values["name"] else ("name",):
-        yield key, _name_problem(key, values[key])
+    yield "name", _name_problem(values["name"])
+    if values["user"] != values["name"]:
+        yield "user", _user_problem(values["user"])
     if values["installer"] not in ("auto", "uv", "pip"):
         yield "installer", f"installer is {values['installer']!r}: auto, uv or pip"
     if values["checksum"] is not None and not SHA256.match(str(values["checksum"])):

@@ -67,7 +67,8 @@ def examine(minion: Minion, resolution: Resolution, host: Host) -> Examination:
         if not made.manifest.runs_on(interpreter.version):
             wanted = f"{settings.version} wants Python {made.manifest.python}"
             failures.append(f"{wanted}, {settings.python} is {interpreter.version}")
-        if virtualenv.differences(path):
+        known = host.virtualenv_differences.get(path)
+        if virtualenv.differences(path) if known is None else known:
             try:
                 virtualenv.installer(minion, settings, interpreter)
             except Failure as failure:

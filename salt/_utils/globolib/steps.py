@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import answers, plan, prune, rollback
+from globolib import answers, plan, processes, prune, rollback
 from globolib.errors import Failure
 from globolib.run import Run
 
@@ -172,4 +172,8 @@ def pruned(here: Run, name: str) -> Outcome:
 def rendered(here: Run, monitor_problems: Sequence[str]) -> dict[str, Any]:
     """What the sls files are rendered from: the settings as a person may see them, and whether there are problems."""
     here.problems.extend(problem for problem in monitor_problems if problem not in here.problems)
-    return {**here.settings.shown(), "problems": bool(here.problems)}
+    return {
+        **here.settings.shown(),
+        "problems": bool(here.problems),
+        "user_exists": processes.account_exists(here.settings.user),
+    }

@@ -24,6 +24,9 @@ from globolib.settings import Settings
 log = logging.getLogger(__name__)
 
 SEEN_DEADLINE = 10  # seconds that the way back waits for evidence
+# Seconds without a request taken up or answered, while questions wait, after which a worker is stuck: twice what
+# gunicorn.conf.py allows a request at the end (graceful_timeout).
+STUCK = 60
 
 
 @dataclass
@@ -164,7 +167,7 @@ def _answers(settings: Settings, where: health.Where, wanted: Health) -> health.
 
     answer = waiting.until(right, settings.deadline)
     if answer is None:
-        raise Failure(f"GET {wanted.path} for {settings.deadline:g} s: {last}")
+        raise _NoAnswer(f"GET {wanted.path} for {settings.deadline:g} s: {last}")
     return answer
 
 
@@ -242,6 +245,10 @@ def _evidence(settings: Settings, failure: Failure, unit: Unit) -> Failure:
     except Exception as error:  # noqa: BLE001  evidence is worth less than the reason
         log.warning("the evidence against %s could not be collected", name, exc_info=True)
         return Failure(f"{why}\n(no evidence could be collected: {text.line(str(error))})")
+
+
+class _NoAnswer(Failure):
+    """The service did not answer as it should."""
 
 
 class _NotOpen(Failure):
@@ -398,14 +405,14 @@ def check(settings: Settings, host: Host, course: Course) -> str:
     soak = settings.soak if course.switched and course.is_move(settings) else 0
     try:
         answer = _answers(settings, where, wanted)
-        now = survey.again(settings, host)
-        wrong = proof(settings, now)
-        if wrong:
-            raise Failure("; ".join(wrong))
+        now = _proven(settings, host)
         _stays(settings, where, wanted, now.workers[name], soak)
     except (Failure, OSError) as failure:
         if not course.switched and course.again is None:
-            # Nothing was changed, and it does not answer: what is wedged gets one fresh start.
+            # Nothing was changed, and it does not answer: what is stuck gets one fresh start, what is slow does not.
+            if isinstance(failure, _NoAnswer) and not _stuck(settings, where, wanted):
+                why = f"{settings.version} is not healthy: {failure}\nIts workers get on, so it was not started afresh"
+                raise Failure(why) from failure
             course.again = str(failure)
             try:
                 systemd.systemctl("restart", unit)
@@ -420,6 +427,42 @@ def check(settings: Settings, host: Host, course: Course) -> str:
         raise Failure(f"{failed}{came_of_it}") from failure
     seen = f"GET {where}{wanted.path}: {answer.status} in {answer.seconds * 1000:.0f} ms, from {name}"
     return seen + (f"; it stayed so for {soak:g} s" if soak else "")
+
+
+def _proven(settings: Settings, host: Host) -> Host:
+    """The host once nothing speaks against the release being what serves; a worker that died may be on its way."""
+    now, wrong = host, [""]
+
+    def right() -> bool | None:
+        nonlocal now, wrong
+        now = survey.again(settings, host)
+        wrong = proof(settings, now)
+        return None if wrong else True
+
+    if not waiting.until(right, settings.deadline):
+        raise Failure("; ".join(wrong))
+    return now
+
+
+def _stuck(settings: Settings, where: health.Where, wanted: Health) -> bool:
+    """
+    Whether there is proof that nothing works any more: no worker lives, or none of them has taken up or answered a
+    request for STUCK seconds while it was being asked. Anything else is slow, or wrong, and no reason for a restart.
+    """
+    layout, name = settings.layout, settings.release
+    asked = time.monotonic_ns()
+
+    def judged() -> bool | None:
+        pids = processes.children(systemd.unit(layout.instance(name)).pid)
+        workers = survey.ready(layout, name, pids)
+        if not workers:
+            return True
+        if health.once(where, wanted, settings.timeout)[1] is not None:
+            return False
+        last = max(asked, *(survey.progress(layout, name, pid) for pid in workers))
+        return True if time.monotonic_ns() - last > STUCK * 1e9 else None
+
+    return bool(waiting.until(judged, STUCK + settings.deadline))
 
 
 def put_back(settings: Settings, host: Host, course: Course) -> str:

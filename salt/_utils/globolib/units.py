@@ -30,14 +30,10 @@ After=network.target
 [Service]
 Type=notify
 NotifyAccess=main
-User={user}
-Group={user}
-WorkingDirectory={root}/%i
+{identity}WorkingDirectory={root}/%i
 EnvironmentFile={environment}
 Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RuntimeDirectory={runtime}
-StateDirectory={name}
-StateDirectoryMode=0700
 ExecStart={root}/%i/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}}
 KillMode=mixed
 TimeoutStartSec=60
@@ -82,6 +78,19 @@ SystemCallFilter=~@privileged @resources
 SystemCallFilter=@chown setuid
 {install}"""
 
+_IDENTITY = """\
+User={user}
+StateDirectory={name}
+StateDirectoryMode=0700
+"""
+
+_CANDIDATE_IDENTITY = """\
+# An account of its own for as long as it runs, and its private /tmp as its state: before it has passed its trial it can
+# neither signal the release that serves nor touch what that one keeps.
+DynamicUser=yes
+Environment=STATE_DIRECTORY=/tmp
+"""
+
 _RESTART = """\
 Restart=always
 RestartSec=250ms
@@ -124,6 +133,8 @@ Description={name} on {listen}
 ListenStream={listen}
 # With the service's own descriptor still open, a new socket may take the same port.
 ReusePort=yes
+# A client that connects and says nothing is not handed to the app: until it speaks it takes the kernel's memory only.
+DeferAcceptSec=60
 # At boot the socket may come before its address.
 FreeBind=yes
 Backlog=4096
@@ -139,7 +150,7 @@ def release_unit(settings: Settings, candidate: bool = False) -> str:
     socket = layout.candidate_socket("%i")
     return _RELEASE.format(
         name=settings.name,
-        user=settings.user,
+        identity=_CANDIDATE_IDENTITY if candidate else _IDENTITY.format(user=settings.user, name=settings.name),
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
         gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,

@@ -97,16 +97,20 @@ def name(lock: str, interpreter: Interpreter) -> str:
 def _listing(path: str) -> dict[str, str | list[int]]:
     """Every file of a virtualenv: ``{relative path: [mode, size, time of change in ns]}``, or a link's target."""
     listing: dict[str, str | list[int]] = {}
-    for directory, names, file_names in os.walk(path):
-        links = [one for one in names if os.path.islink(os.path.join(directory, one))]
-        for file in file_names + links:
-            full = os.path.join(directory, file)
-            info = os.lstat(full)
-            listing[os.path.relpath(full, path)] = (
-                os.readlink(full)
-                if stat.S_ISLNK(info.st_mode)
-                else [stat.S_IMODE(info.st_mode), info.st_size, info.st_mtime_ns]
-            )
+    directories = [""]
+    while directories:
+        directory = directories.pop()
+        # A deploy asks for thousands of files: scandir(3) spares os.walk's second look at each.
+        with os.scandir(os.path.join(path, directory)) as entries:
+            for entry in entries:
+                relative = f"{directory}{entry.name}"
+                if entry.is_symlink():
+                    listing[relative] = os.readlink(entry.path)
+                elif entry.is_dir():
+                    directories.append(f"{relative}/")
+                else:
+                    info = entry.stat(follow_symlinks=False)
+                    listing[relative] = [stat.S_IMODE(info.st_mode), info.st_size, info.st_mtime_ns]
     listing.pop(COMPLETE, None)
     return listing
 

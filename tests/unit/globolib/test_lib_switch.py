@@ -8,6 +8,9 @@ import re
 import pytest
 from globolib import drain, files, release, started, survey, switch, systemd
 from globolib.errors import Failure
+from globolib.health import Answer
+from globolib.host import Unit
+from globolib.settings import Settings
 from machine import free_port
 
 ONE, TWO = "globoapp@PACK1_0.service", "globoapp@PACK1_1.service"
@@ -555,7 +558,8 @@ born_in_it = not fresh
 """
 
 
-def test_what_is_wedged_gets_one_fresh_start(machine):
+def test_what_is_stuck_gets_one_fresh_start(machine, monkeypatch):
+    monkeypatch.setattr(switch, "_stuck", lambda *args: True)
     machine.publish("1.0", WEDGED)
     machine.deploy("1.0")
     (machine.root / "wedge").touch()
@@ -567,7 +571,8 @@ def test_what_is_wedged_gets_one_fresh_start(machine):
     assert machine.systemd.pid(ONE) != first
 
 
-def test_what_is_wedged_again_has_failed(machine):
+def test_what_is_stuck_again_has_failed(machine, monkeypatch):
+    monkeypatch.setattr(switch, "_stuck", lambda *args: True)
     machine.publish(
         "1.0",
         "import os\ndef answer():\n    return 500 if os.path.exists('../wedge') else 200, '{\"version\": \"1.0\"}'\n",
@@ -581,7 +586,8 @@ def test_what_is_wedged_again_has_failed(machine):
     assert machine.deployed() == "1.0"
 
 
-def test_what_is_wedged_and_does_not_start_afresh_says_both(machine):
+def test_what_is_stuck_and_does_not_start_afresh_says_both(machine, monkeypatch):
+    monkeypatch.setattr(switch, "_stuck", lambda *args: True)
     machine.publish("1.0", WEDGED)
     machine.deploy("1.0")
     (machine.root / "wedge").touch()
@@ -591,3 +597,44 @@ def test_what_is_wedged_and_does_not_start_afresh_says_both(machine):
     assert (
         "and it did not start afresh: systemctl restart globoapp@PACK1_0.service: exit 1: Job failed." in done.failure
     )
+
+
+def test_what_answers_wrongly_is_not_started_afresh(machine):
+    machine.publish("1.0", WEDGED)
+    machine.deploy("1.0")
+    (machine.root / "wedge").touch()
+    first = machine.systemd.pid(ONE)
+    done = machine.deploy(globoapp={"deadline": 0.3})
+    assert "status 500" in done.failure
+    assert "Its workers get on, so it was not started afresh" in done.failure
+    assert machine.systemd.pid(ONE) == first
+
+
+SECOND = 10**9
+HEALTHY = Answer(200, "{}", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("workers", "answer", "noted", "stuck"),
+    [
+        ((), None, 0, True),  # no worker lives
+        ((7,), HEALTHY, 0, False),  # it answers, however late
+        ((7,), None, 0, True),  # it has done nothing since it was first asked
+        ((7,), None, 50, False),  # it works on something, and has never rested for a minute
+    ],
+)
+def test_stuck_is_proven(monkeypatch, workers, answer, noted, stuck):
+    clock = [0.0]
+    monkeypatch.setattr(switch.time, "monotonic_ns", lambda: int(clock[0] * SECOND))
+    monkeypatch.setattr(switch.systemd, "unit", lambda name: Unit(name, "active", pid=1))
+    monkeypatch.setattr(switch.processes, "children", lambda pid: workers)
+    monkeypatch.setattr(switch.survey, "ready", lambda layout, name, pids: pids)
+    monkeypatch.setattr(switch.health, "once", lambda *args: ("no answer", answer))
+    monkeypatch.setattr(switch.survey, "progress", lambda *args: noted * SECOND)
+    real = switch.waiting.until
+
+    def until(check, seconds):
+        return real(check, seconds, clock=lambda: clock[0], sleep=lambda pause: clock.__setitem__(0, clock[0] + pause))
+
+    monkeypatch.setattr(switch.waiting, "until", until)
+    assert switch._stuck(Settings(version="1.0"), "here", None) is stuck

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 START = "ExecStart=/srv/shops/one/%i/.venv/bin/gunicorn --config /srv/shops/one/.globoapp/gunicorn.conf.py"
-CANDIDATE_START = START.replace("/gunicorn.conf.py", "/candidate/gunicorn.conf.py")
+CANDIDATE_START = START.replace(".globoapp/", ".globoapp/candidate/")
 SHOP = Settings(name="shop", user="web", root="/srv/shops/one", version="1.0")
 
 
@@ -34,7 +34,6 @@ def test_a_release_is_started_from_its_directory_with_the_shared_settings():
     assert {
         "Description=shop %i (gunicorn)",
         "User=web",
-        "Group=web",
         "WorkingDirectory=/srv/shops/one/%i",
         "EnvironmentFile=/srv/shops/one/.globoapp/%i.env",
         "RuntimeDirectory=shop/%i",
@@ -47,6 +46,8 @@ def test_a_candidate_differs_only_where_it_must():
     release, candidate = directives(units.release_unit(SHOP)), directives(units.release_unit(SHOP, candidate=True))
     assert [line for line in candidate if line not in release] == [
         ("[Unit]", "Description=shop %i (gunicorn, candidate on a private socket)"),
+        ("[Service]", "DynamicUser=yes"),  # neither the account nor the state of the release that serves
+        ("[Service]", "Environment=STATE_DIRECTORY=/tmp"),
         ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/candidate/%i.env"),
         ("[Service]", "RuntimeDirectory=shop-candidate/%i"),
         ("[Service]", f"{CANDIDATE_START} --bind unix:/run/shop-candidate/%i/gunicorn.sock ${{WSGI_TARGET}}"),
@@ -58,6 +59,9 @@ def test_a_candidate_differs_only_where_it_must():
     assert [line for line in release if line not in candidate] == [
         ("[Unit]", "Description=shop %i (gunicorn)"),
         ("[Unit]", "StartLimitIntervalSec=0"),
+        ("[Service]", "User=web"),
+        ("[Service]", "StateDirectory=shop"),
+        ("[Service]", "StateDirectoryMode=0700"),
         ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/%i.env"),
         ("[Service]", "RuntimeDirectory=shop/%i"),
         ("[Service]", f"{START} ${{WSGI_TARGET}}"),
@@ -131,17 +135,6 @@ def test_every_file_that_does_not_depend_on_the_address():
         "/srv/shops/one/.globoapp/gunicorn.conf.py": units.gunicorn_text(),
     }
     assert units.unit_files(SHOP.at(address="::1", port=1)) == files
-
-
-def test_a_candidate_reads_no_file_that_what_serves_reads():
-    files = units.candidate_files(SHOP, "api:app")
-    assert files == {
-        "/etc/systemd/system/shop-candidate@.service": units.release_unit(SHOP, candidate=True),
-        "/srv/shops/one/.globoapp/candidate/gunicorn.conf.py": units.gunicorn_text(),
-        "/srv/shops/one/.globoapp/candidate/PACK1_0.env": units.environment_text(SHOP, "api:app"),
-    }
-    live = {*units.unit_files(SHOP), SHOP.layout.environment(SHOP.release), SHOP.layout.handed}
-    assert not live & set(files)
 
 
 def test_a_package_that_was_not_synchronised_whole_says_what_to_do(monkeypatch):

@@ -1,8 +1,8 @@
-"""
-What a notification says. Pure.
-"""
+"""What a notification says. Pure."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 WORDS = {"bad": "ALERT", "clear": "clear", "reminder": "still"}
 
@@ -10,7 +10,7 @@ WORDS = {"bad": "ALERT", "clear": "clear", "reminder": "still"}
 BACKOFF = (1, 2, 4, 8, 15, 30, 60, 120, 300)
 
 
-def notice(alert, state, now):
+def notice(alert: Mapping[str, Any], state: str, now: str) -> dict[str, str]:
     """
     The values that a template may name, all texts.
 
@@ -30,7 +30,7 @@ def notice(alert, state, now):
     return values
 
 
-def fill(template, values):
+def fill(template: Any, values: Mapping[str, str]) -> Any:
     """
     A template with each ``{field}`` in its texts replaced; the rest as it is.
     """
@@ -43,6 +43,6 @@ def fill(template, values):
     return template
 
 
-def pause(failures):
+def pause(failures: int) -> float:
     """Seconds to wait after so many failures in a row."""
     return BACKOFF[min(failures, len(BACKOFF)) - 1] if failures else 0

@@ -19,6 +19,7 @@ import uuid
 import zipfile
 from dataclasses import dataclass, field
 
+import psutil
 from globolib import checks, commands, drain, ledger, processes, release, run, settings, steps, systemd, text
 from globolib.errors import Failure
 from globolib.host import Owner
@@ -314,8 +315,13 @@ class Machine:
         monkeypatch.setattr(systemd, "BOOTED", str(tmp_path))
         monkeypatch.setattr(release, "OWNER", (os.getuid(), os.getgid()))
         monkeypatch.setattr(drain, "QUIET", 0.01)
+        monkeypatch.setattr(os, "fsync", lambda fd: None)  # nothing here is about power cuts
         monkeypatch.setitem(checks.SECONDS, "deadline", (0, 600))
         monkeypatch.setattr(processes, "with_owners", self._with_owners(processes.with_owners))
+        # Of a busy machine's processes these alone are looked at: else most of the time would go there.
+        monkeypatch.setattr(processes, "TABLES", processes.TABLES[:1])
+        monkeypatch.setattr(processes, "_pids", lambda: sorted(self._parents()))
+        monkeypatch.setattr(psutil, "_ppid_map", self._parents, raising=False)
         self.port = free_port()
         self.pillar = {
             "globoapp": {
@@ -347,6 +353,17 @@ class Machine:
 
         return with_owners
 
+    def _parents(self):
+        """The parent of this process, of each main process and of each worker."""
+        found = {os.getpid(): os.getppid()}
+        for known in list(self.systemd.states.values()):
+            if known.process:
+                found[known.process.pid] = os.getpid()
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    children = pathlib.Path(f"/proc/{known.process.pid}/task/{known.process.pid}/children").read_text()
+                    found.update((int(child), known.process.pid) for child in children.split())
+        return found
+
     def publish(self, version, api=None, lock="# nothing\n", **manifest):
         """Put an artifact where the settings look for it. ``api`` is its api.py."""
         api = api or f'def answer():\n    return 200, \'{{"version": "{version}"}}\'\n'
@@ -360,6 +377,16 @@ class Machine:
                 archive.writestr(name, held)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
+
+    def has(self, *versions):
+        """Have releases on the host that were deployed once, without starting them."""
+        for version in versions:
+            self.publish(version)
+            here = self.begin(version)
+            os.makedirs(self.root, exist_ok=True)
+            here.unpack()
+            line = {"version": version, "port": self.port, "bind": "127.0.0.1", "result": "success"}
+            ledger.append(self.layout.ledger, {**line, "action": "deploy"})
 
     def minion(self, pillar=None, test=False, function="state.apply", arguments=None):
         """The minion in a job; ``pillar`` came with the call."""

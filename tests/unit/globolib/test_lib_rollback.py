@@ -11,7 +11,7 @@ from globolib.errors import Failure
 @pytest.fixture
 def served(machine):
     """A server on which 1.0 and then 1.1 was deployed."""
-    assert machine.deploy("1.0").failure is None
+    machine.has("1.0")
     assert machine.deploy("1.1").failure is None
     return machine
 
@@ -51,8 +51,7 @@ def test_nothing_was_deployed(machine):
 )
 def test_what_was_asked_for(served, asked, to):
     """The command line reads 1.0 as a number; 1.1 may then be 1.1 or 1.10."""
-    served.publish("1.10")
-    served.deploy("1.10")
+    served.has("1.9", "1.10")
     answer = rollback.rollback(served.minion(), asked)
     fine = to in ("1.0", "1.1", "1.10")
     assert answer["result"] is fine
@@ -63,7 +62,7 @@ def test_what_was_asked_for(served, asked, to):
     else:
         words = {
             "two": "version is the number 1.1: to YAML 1.10 and 1.1 are one number",
-            "1.5": "version 1.5 is not on this host; there are: 1.0, 1.1, 1.10",
+            "1.5": "version 1.5 is not on this host; there are: 1.0, 1.1, 1.9, 1.10",
             "x": "version is 'x': two to four numbers",
             2: "version is the number 2",
         }[to]
@@ -119,12 +118,10 @@ def test_the_states_know_that_they_are_inside_a_rollback(served):
 
 
 @pytest.fixture
-def many(served):
-    """Four releases, the last one live."""
-    for version in ("1.2", "1.3"):
-        served.publish(version)
-        assert served.deploy(version).failure is None
-    return served
+def many(machine):
+    """Four releases, the last one deployed."""
+    machine.has("1.0", "1.1", "1.2", "1.3")
+    return machine
 
 
 def test_what_is_beyond_keep_goes(many):

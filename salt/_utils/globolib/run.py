@@ -269,9 +269,10 @@ class Run:
                     **({"probe": seen} if seen else {}),
                 },
             )
-            if not failures:
-                release.annotate(layout, settings.release, failed=None)
             self.minion.send(f"globoapp/deploy/{self.minion.id}", line)
+        record = self.host.releases.get(settings.release)
+        if not failures and record and record.failed:  # also where there was nothing to do: it is healthy
+            release.annotate(layout, settings.release, failed=None)
         if os.path.exists(layout.note):
             os.unlink(layout.note)
             files.sync_directory(layout.own)

@@ -61,15 +61,18 @@ class Run:
         self.resolution, entries = resolve(minion)
         self.settings = self.resolution.settings
         self.host = survey.survey(self.settings, entries)
-        self.examined = preflight.examine(minion, self.resolution, self.host)
+        inner = minion.pillar.get(settings_of.INNER)
+        self.inner: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
+        deployed = self.host.deployed
+        # A rollback goes to what is here, whatever the source has by now; so does a repair.
+        elsewhere = deployed is None or deployed.version != self.settings.version
+        self.examined = preflight.examine(minion, self.resolution, self.host, elsewhere and not self.inner)
         self._judge_virtualenv()
         self.problems = preflight.problems(minion.id, self.resolution, self.host, self.examined)
         self.id = ledger.identity()
         self.started = time.monotonic()
         self.lock: lock.Lock | None = None
         self.begun = False
-        inner = minion.pillar.get(settings_of.INNER)
-        self.inner: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
         self._course: switch.Course | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""Salt's files around globolib, by Salt's real loaders: what may be called, and how an outcome is told in Salt's words."""
+"""Salt's files around globolib, by Salt's real loaders: what may be called, and how an outcome reads in Salt's words."""
 
 import copy
 import errno

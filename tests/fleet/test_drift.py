@@ -10,7 +10,11 @@ SOCKET = "globoapp-0.0.0.0:8080.socket"
 
 # What somebody did by hand, and the IDs of the states that put it right.
 DRIFT = {
-    "edited code": (f"echo '# hotfix' >> {ROOT}/PACK1_1/api.py", ["globoapp 1.1 is unpacked", SERVES]),
+    "edited code": (f"echo '# hotfix' >> {ROOT}/PACK1_1/api.py", ["globoapp 1.1 is unpacked"]),
+    "edited code that a new worker has loaded": (
+        f"echo '# hotfix' >> {ROOT}/PACK1_1/api.py; pkill -KILL -P $(systemctl show -P MainPID globoapp@PACK1_1)",
+        ["globoapp 1.1 is unpacked", SERVES],
+    ),
     "removed code": (f"rm {ROOT}/PACK1_1/api.py", ["globoapp 1.1 is unpacked"]),
     "wrong modes": (
         f"chmod 666 {ROOT}/PACK1_1/api.py; chmod 777 {ROOT}; chown globoapp {ROOT}/PACK1_1",
@@ -32,6 +36,11 @@ DRIFT = {
     ),
     "edited unit": (
         f"sed -i s/PrivateNetwork=yes/PrivateNetwork=no/ {UNITS}/globoapp@.service; systemctl daemon-reload",
+        [DEFINED],
+    ),
+    "edited unit that it was started with": (
+        f"sed -i s/PrivateNetwork=yes/PrivateNetwork=no/ {UNITS}/globoapp@.service; systemctl daemon-reload; "
+        "systemctl restart globoapp@PACK1_1",
         [DEFINED, SERVES],
     ),
     "removed virtualenv": (f"rm -r {ROOT}/virtualenvs/*/bin", ["packages of globoapp 1.1 are installed"]),

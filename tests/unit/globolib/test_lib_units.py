@@ -68,6 +68,7 @@ def test_a_candidate_differs_only_where_it_must():
         ("[Service]", f"{START} ${{WSGI_TARGET}}"),
         ("[Service]", "Restart=always"),
         ("[Service]", "RestartSec=250ms"),
+        ("[Service]", "OOMPolicy=continue"),
         ("[Install]", "WantedBy=multi-user.target"),
     ]
 

@@ -1,4 +1,4 @@
-"""Salt's files around globolib, by Salt's real loaders: what may be called, and how an outcome reads in Salt's words."""
+"""Salt's files around globolib, by Salt's real loaders: what may be called, and how Salt tells what came of it."""
 
 import copy
 import errno

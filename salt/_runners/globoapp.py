@@ -50,8 +50,8 @@ def inventory():
     Every server: what is deployed on it, whether it is well, and when it was heard of last.
 
     Returns ``{host: {"version", "port", "healthy", "latency_ms", "disk": {path: percent}, "cpu": percent,
-    "memory": percent available, "last_deploy": {"time", "version", "action", "result"}, "alerts":
-    {probe: message}, "heard": time of the last report or None, "silent": bool}}``. The values of a
+    "memory": percent available, "watched": whether its beacon looks, "last_deploy": {"time", "version", "action",
+    "result"}, "alerts": {probe: message}, "heard": time of the last report or None, "silent": bool}}``. The values of a
     silent server are those of its last report.
 
     CLI Example:

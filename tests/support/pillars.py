@@ -22,7 +22,11 @@ WRONG = [
     ("port", 80.5, r"port is 80\.5: a whole number"),
     ("port", "{}", r"port is '\{\}': a whole number"),
     ("port", True, r"port is True: a whole number"),
-    ("bind", "10.9.9.9", r"bind is '10\.9\.9\.9': no address of this host; this host has eth1 \(10\.0\.0\.5\), lo "),
+    (
+        "bind",
+        "10.9.9.9",
+        r"bind is '10\.9\.9\.9': not an address of this host; this host has eth1 \(10\.0\.0\.5\), lo ",
+    ),
     ("bind", "eth7", r"bind is 'eth7': neither an IP address nor an interface; this host has eth1"),
     ("bind", "wlan0", r"bind is 'wlan0': neither an IP address nor"),
     ("bind", 7, r"bind is 7: neither"),

@@ -42,6 +42,10 @@ UNSOUND = (
 )  # fmt: skip
 
 
+# Seconds in which a source is to say whether it still has the same: a deploy of what is here does not need it.
+ASKED_DEADLINE = 5.0
+
+
 @dataclass(frozen=True)
 class Artifact:
     """
@@ -164,9 +168,9 @@ def fetch(minion: Minion, settings: Settings) -> Artifact:
     return artifact
 
 
-def _checksum_beside(minion: Minion, settings: Settings) -> str:
+def _checksum_beside(minion: Minion, settings: Settings, deadline: float = sources.DEADLINE) -> str:
     url = f"{settings.source}.sha256"
-    with open(sources.file(minion, settings, url, limit=1 << 20), "rb") as handle:
+    with open(sources.file(minion, settings, url, limit=1 << 20, deadline=deadline), "rb") as handle:
         raw = handle.read(200)
     match = re.match(rb"\s*([0-9a-fA-F]{64})\b", raw)
     if not match:
@@ -238,11 +242,31 @@ def of(minion: Minion, settings: Settings, record: Record | None, differences: S
             return Artifact(None, record.sha256, record.manifest, record.lock)
     artifact = fetch(minion, settings)
     if record is not None and record.sha256 != artifact.sha256:
-        raise Failure(
-            f"{settings.source} is not what this host has as {settings.release}: SHA-256 {artifact.sha256}, here "
-            f"{record.sha256}. A version never changes: publish the new content under a new version"
-        )
+        raise _republished(settings, artifact.sha256, record)
     return artifact
+
+
+def _republished(settings: Settings, sha256: str, record: Record) -> Failure:
+    return Failure(
+        f"{settings.source} is not what this host has as {settings.release}: SHA-256 {sha256}, here "
+        f"{record.sha256}. A version never changes: publish the new content under a new version"
+    )
+
+
+def same_as_published(minion: Minion, settings: Settings, record: Record) -> str | None:
+    """
+    Whether the source still has what this host has of a release: by the checksum beside the artifact, or the setting
+    ``checksum``. Returns None where it has, or why it could not be asked.
+
+    Raises Failure where it has something else.
+    """
+    try:
+        sha256 = (settings.checksum or _checksum_beside(minion, settings, ASKED_DEADLINE)).lower()
+    except Failure as error:
+        return f"whether {settings.source} still is what this host has could not be asked: {error}"
+    if sha256 != record.sha256:
+        raise _republished(settings, sha256, record)
+    return None
 
 
 def _digest(path: str) -> str | None:

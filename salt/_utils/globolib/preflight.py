@@ -36,6 +36,8 @@ class Examination:
         What the release needs beside its settings; None without artifact and interpreter.
     free
         Bytes that are free where the releases are.
+    notes
+        What is not in the way, and a person should know.
     """
 
     artifact: Artifact | None = None
@@ -43,11 +45,17 @@ class Examination:
     target: Target | None = None
     free: int = 0
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def examine(minion: Minion, resolution: Resolution, host: Host) -> Examination:
-    """Ask for artifact, interpreter, installer and room, each once. What a wrong setting is needed for is not asked."""
-    settings, failures = resolution.settings, []
+def examine(minion: Minion, resolution: Resolution, host: Host, published: bool = False) -> Examination:
+    """
+    Ask for artifact, interpreter, installer and room, each once. What a wrong setting is needed for is not asked.
+
+    published
+        Ask the source, too, whether it still has what this host has of the release.
+    """
+    settings, failures, notes = resolution.settings, [], []
     free = files.free_bytes(settings.root)
     if not settings.release or resolution.invalid & NEEDED:
         return Examination(free=free)
@@ -61,6 +69,12 @@ def examine(minion: Minion, resolution: Resolution, host: Host) -> Examination:
         made = artifact.of(minion, settings, record, host.differences.get(settings.release, ()))
     except Failure as failure:
         failures.append(_unknown(minion, settings, host, str(failure)))
+    if published and record and made:
+        try:
+            note = artifact.same_as_published(minion, settings, record)
+            notes += [note] if note else []
+        except Failure as failure:
+            failures.append(str(failure))
     if made and interpreter:
         path = settings.layout.virtualenv(virtualenv.name(made.lock, interpreter))
         target = Target(path, made.manifest.wsgi)
@@ -73,7 +87,7 @@ def examine(minion: Minion, resolution: Resolution, host: Host) -> Examination:
                 virtualenv.installer(minion, settings, interpreter)
             except Failure as failure:
                 failures.append(str(failure))
-    return Examination(made, interpreter, target, free, tuple(failures))
+    return Examination(made, interpreter, target, free, tuple(failures), tuple(notes))
 
 
 def _unknown(minion: Minion, settings: Settings, host: Host, failure: str) -> str:
@@ -108,12 +122,14 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
 
 def _room(minion_id: str, resolution: Resolution, host: Host, examined: Examination) -> list[str]:
     """Whether so many bytes are free where the releases are."""
-    settings = resolution.settings
-    needed = 0 if "reserve" in resolution.invalid else settings.reserve * MIB
+    settings, needed = resolution.settings, 0
     if examined.artifact and settings.release not in host.releases:
         needed += 3 * examined.artifact.size
     if examined.target and host.virtualenv_differences.get(examined.target.virtualenv, ("absent",)):
         needed += VIRTUALENV_BYTES
+    if not needed and settings.release in host.releases:  # a rollback or a repair is the way out of a full disk
+        return []
+    needed += 0 if "reserve" in resolution.invalid else settings.reserve * MIB
     if examined.free >= needed:
         return []
     return [

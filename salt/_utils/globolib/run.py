@@ -61,15 +61,18 @@ class Run:
         self.resolution, entries = resolve(minion)
         self.settings = self.resolution.settings
         self.host = survey.survey(self.settings, entries)
-        self.examined = preflight.examine(minion, self.resolution, self.host)
+        inner = minion.pillar.get(settings_of.INNER)
+        self.inner: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
+        deployed = self.host.deployed
+        # A rollback goes to what is here, whatever the source has by now; so does a repair.
+        elsewhere = deployed is None or deployed.version != self.settings.version
+        self.examined = preflight.examine(minion, self.resolution, self.host, elsewhere and not self.inner)
         self._judge_virtualenv()
         self.problems = preflight.problems(minion.id, self.resolution, self.host, self.examined)
         self.id = ledger.identity()
         self.started = time.monotonic()
         self.lock: lock.Lock | None = None
         self.begun = False
-        inner = minion.pillar.get(settings_of.INNER)
-        self.inner: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
         self._course: switch.Course | None = None
 
     @property
@@ -269,9 +272,10 @@ class Run:
                     **({"probe": seen} if seen else {}),
                 },
             )
-            if not failures:
-                release.annotate(layout, settings.release, failed=None)
             self.minion.send(f"globoapp/deploy/{self.minion.id}", line)
+        record = self.host.releases.get(settings.release)
+        if not failures and record and record.failed:  # also where there was nothing to do: it is healthy
+            release.annotate(layout, settings.release, failed=None)
         if os.path.exists(layout.note):
             os.unlink(layout.note)
             files.sync_directory(layout.own)

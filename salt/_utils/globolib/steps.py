@@ -32,9 +32,10 @@ def ready(here: Run, name: str) -> Outcome:
         listed = "".join(f"\n  - {problem}" for problem in here.problems)
         raise Failure(f"Nothing was touched. To be put right first:{listed}")
     cleared = list(here.host.leftovers) if here.minion.test else here.begin()
-    comment = "\n".join(["The settings are valid and the host is fit.", *here.resolution.warnings])
+    warnings = [*here.resolution.warnings, *here.examined.notes]
+    comment = "\n".join(["The settings are valid and the host is fit.", *warnings])
     changes = {"cleared": _numbered(cleared)} if cleared else {}
-    return Outcome(comment, changes, warnings=here.resolution.warnings)
+    return Outcome(comment, changes, warnings=warnings)
 
 
 def virtualenv(here: Run, name: str) -> Outcome:

@@ -94,6 +94,8 @@ Environment=STATE_DIRECTORY=/tmp
 _RESTART = """\
 Restart=always
 RestartSec=250ms
+# The kernel ends the worker that takes too much memory, and gunicorn starts another: the rest goes on.
+OOMPolicy=continue
 """
 
 _NO_RESTART = """\

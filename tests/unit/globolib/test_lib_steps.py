@@ -21,7 +21,7 @@ class Fake:
         self.minion = Minion({}, {"id": "web1", "test": test}, {})
         self.problems, self.done = list(problems), []
         self.resolution = Resolution(settings, warnings=("pillar pins port 80",))
-        self.examined = types.SimpleNamespace(artifact=types.SimpleNamespace(sha256="ab" * 32))
+        self.examined = types.SimpleNamespace(artifact=types.SimpleNamespace(sha256="ab" * 32), notes=())
         self.line = {"action": "deploy", "version": "1.0", "result": "success", "duration": 1.5, "id": "i"}
 
     @property
@@ -110,7 +110,7 @@ def test_ready_tells_warnings_and_what_was_cleared():
     here = Fake()
     said = steps.ready(here, "x")
     assert said.comment == "The settings are valid and the host is fit.\npillar pins port 80"
-    assert said.warnings == ("pillar pins port 80",)
+    assert said.warnings == ["pillar pins port 80"]
     assert said.changes == {"cleared": {"1": "/opt/x/y/.incoming-PACK1_0"}}
     dry = Fake(but(leftovers=("a note",)), test=True)
     assert steps.ready(dry, "x").changes == {"cleared": {"1": "a note"}}

@@ -146,6 +146,7 @@ def report(data: Any, arrival: str) -> dict[str, Any] | str:
         },
         "cpu": number(data.get("cpu")),
         "memory": number(data.get("memory")),
+        "looked": number(data.get("looked")),
         "open": {
             probe: {"since": time(track.get("since"), arrival), **_seen(track)}
             for probe, track in (opened or {}).items()

@@ -15,6 +15,9 @@ from globolib.monitor.watch import SILENT
 
 log = logging.getLogger(__name__)
 
+# Seconds without a look of the beacon after which a server is not watched: it was switched off, and forgotten.
+UNWATCHED = 120
+
 Record = dict[str, Any]
 
 
@@ -50,6 +53,14 @@ def silent(store: Store, expected: Collection[str]) -> dict[str, str | None]:
     return {host: (known or {}).get("heard") for host, known in servers(store, expected).items() if _is_silent(known)}
 
 
+def _is_watched(report: Mapping[str, Any]) -> bool | None:
+    """Whether the server's beacon looks; None where it has not told."""
+    if not report:
+        return None
+    looked = report.get("looked")
+    return isinstance(looked, (int, float)) and looked < UNWATCHED
+
+
 def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
     """Every server: what is deployed on it, whether it is well, when it was heard of last."""
     opened, listed = _sound(store.records("open"), "host", "probe"), {}
@@ -67,6 +78,7 @@ def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
             "disk": report.get("disk"),
             "cpu": report.get("cpu"),
             "memory": report.get("memory"),
+            "watched": _is_watched(report),
             "last_deploy": last,
             "alerts": {alert["probe"]: alert.get("message", "") for alert in opened if alert["host"] == host},
             "heard": (known or {}).get("heard"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from globolib import files, ledger, lock
+from globolib.layout import Layout
 from globolib.minion import Minion
 from globolib.monitor import probes, thresholds
 from globolib.monitor.probes import Memory
@@ -38,6 +39,7 @@ def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
     """
     if memory.tracks is None:
         memory.tracks = {probe: {"open": True, **track} for probe, track in opened(minion).items()}
+    _looked(memory)
     if lock.holder(memory.layout.lock) is not None:
         for track in memory.tracks.values():
             track["run"] = 0
@@ -60,6 +62,21 @@ def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
     if events:
         _remember(minion, memory.tracks)
     return events
+
+
+def _looked(memory: Memory) -> None:
+    """Note that the beacon looks: one that somebody has switched off and forgotten is to be seen."""
+    try:
+        with open(memory.layout.looked, "w", encoding="ascii") as handle:
+            handle.write(f"{time.monotonic():.0f}\n")
+    except OSError as error:
+        log.error("%s cannot be written: %s", memory.layout.looked, error)
+
+
+def last_look(layout: Layout) -> float | None:
+    """Seconds since the beacon looked last; None where it has not looked since the boot."""
+    noted = files.read(layout.looked)
+    return time.monotonic() - float(noted) if noted and noted.strip().isdigit() else None
 
 
 def _judged(

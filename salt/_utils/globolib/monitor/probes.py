@@ -89,7 +89,11 @@ def api(settings: Mapping[str, Any], memory: Memory) -> Sample:
     """
     target = deployed(memory)
     if target is None:
-        return {"bad": False, "value": None, "threshold": None, "message": "nothing is deployed here"}
+        gone = os.path.islink(memory.layout.current)
+        message = f"{memory.layout.ledger} is gone or holds no deploy, and {memory.layout.current} is there"
+        # Not to be healed: who has no ledger does not know what to put back.
+        nothing = {"bad": gone, "value": None, "threshold": None, "slow": gone}
+        return {**nothing, "message": message if gone else "nothing is deployed here"}
     at = f"{target.where.host}:{target.where.port}"
     sample = {"bad": True, "value": None, "threshold": settings["latency_ms"]}
     if not _alive(target.runtime):

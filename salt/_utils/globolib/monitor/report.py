@@ -80,6 +80,7 @@ def report(minion: Minion, health: Mapping[str, Any]) -> dict[str, Any]:
         "cpu": _busy(minion),
         "memory": probes.memory_available(),
         "open": look.opened(minion),
+        "looked": look.last_look(memory.layout),
         "deploying": lock.holder(memory.layout.lock),
         "deploys": [dict(entry.data) for entry in unacknowledged(minion)[:BATCH]],
     }

@@ -26,7 +26,14 @@ SILENT = 200
 SAID_AGAIN = 60
 
 Record = dict[str, Any]
-FRESH: Mapping[str, Any] = {"attempts": [], "refusals": [], "not_before": 0, "gave_up": False, "last": ""}
+FRESH: Mapping[str, Any] = {
+    "attempts": [],
+    "refusals": [],
+    "answered": 0,
+    "not_before": 0,
+    "gave_up": False,
+    "last": "",
+}
 
 
 class Watch:
@@ -148,6 +155,9 @@ class Watch:
             known["gave_up"] = known["gave_up"] or answer == "over"
             self.store.put("healing", minion, known)
         if answer == "now":
+            if known["attempts"][:-1] and known["answered"] < known["attempts"][-2]:
+                # Nothing came of the last attempt: its cache may have been cleared, and our code with it.
+                self._tell(minion, "saltutil.sync_all", [])
             self._tell(minion, "globoapp_minion.heal", [])
         if answer == "over":
             last = known["last"] or "the server said nothing"
@@ -172,7 +182,7 @@ class Watch:
             if not self.store.get("healing", minion):
                 return
             known, now = self.healing(minion), time.time()
-            known["last"] = comment
+            known.update(last=comment, answered=now)
             if answer["result"] == "refused" and known["attempts"] and healing.may_refuse(known["refusals"], now):
                 known["attempts"] = known["attempts"][:-1]
                 known["refusals"] = [*known["refusals"], now][-healing.REFUSALS :]

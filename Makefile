@@ -1,13 +1,13 @@
-# make demo       from nothing to a fleet that serves 1.0
-# make test       everything: lint, unit, functional (Salt 3008 and 3006), apps, daemons, real machines
-# make down       nothing left of demo and tests
+# make demo       boot a local fleet and deploy 1.0 on it
+# make test       lint, unit, functional (Salt 3008 and 3006), apps, daemons, real machines: all but the long sweeps
+# make down       remove everything that demo and tests have made
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV := .venv
 VENV_3006 := .venv-3006
 PYTEST_FLAGS ?=
 
-.PHONY: help demo test test-quick test-3006 test-fleet test-vagrant bench lint down prepare venv venv-3006
+.PHONY: help demo test test-long test-bare test-quick test-3006 test-fleet test-vagrant bench lint down prepare venv venv-3006
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' $(MAKEFILE_LIST)
@@ -18,23 +18,30 @@ demo:
 down:
 	@lab/fleet down --all
 
-test: lint test-3006 test-quick
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/integration
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
+test: lint dist venv venv-3006
+	@tests/fleet/beside.sh
 
-# make test-quick  the apps, unit and functional tests: what needs no daemons and no machines
+# make test-long  the long sweeps on real machines, such as a deploy that is cut at each of 60 points
+test-long: dist venv
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) -m long tests/fleet
+
+# make test-bare  all that needs no machines: test-3006, test-quick, the daemons
+test-bare: test-3006 test-quick
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/integration
+
+# make test-quick  the apps, unit and functional tests: no daemons, no machines
 test-quick: dist venv
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 tests/app tests/unit tests/functional
 
-# make test-fleet  all tests on real machines, where they can be booted
+# make test-fleet  the tests on real machines (root and cgroups are needed), but for the long sweeps
 test-fleet: dist venv
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/fleet
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) -m 'not long' tests/fleet
 
-# make test-vagrant  the Vagrantfile for real, in LXC containers, from nothing to nothing
+# make test-vagrant  test the Vagrantfile in LXC containers
 test-vagrant: dist
 	@lab/test-vagrant
 
-# make bench      20 switches under load on the demo's fleet: requests, lost, slowest
+# make bench      20 switches under load on the demo's fleet: requests, lost requests, slowest request
 bench: dist
 	@lab/fleet up --web 2
 	@bench/switches.py

@@ -1,9 +1,9 @@
-# What every web server gets. Version and port are not named here on purpose: what was deployed last
-# from the command line stands, and a highstate repairs it without moving it. pillar.example has every
-# setting with its meaning.
+# The pillar of every web server. It names no version and no port on purpose: the version and port deployed
+# last from the command line stay, and a highstate repairs drift without changing them. pillar.example
+# explains every setting.
 globoapp:
   bind: 0.0.0.0
-  # What monitoring looks for; these are the defaults. A probe that is False is off.
+  # Thresholds of monitoring; these are the defaults. `false` switches a probe off.
   monitor:
     reminder: 0
     api: {every: 1, samples: 2, timeout: 1, latency_ms: 800}
@@ -11,7 +11,7 @@ globoapp:
     cpu: {every: 5, samples: 12, percent: 95, clear: 80}
     memory: {every: 5, samples: 3, available: 10, clear: 15}
 
-# The interval counts turns of the minion's loop, a second each; how often each probe looks is above.
+# The interval counts turns of the minion's loop, one per second; `every` above is the interval of each probe.
 beacons:
   globoapp:
     - interval: 1
@@ -30,7 +30,7 @@ schedule:
     splay: 300
     maxrunning: 1
 
-# What custom code the master serves, so that a server looks for changes of it by one word of its pillar.
+# The digest of the custom code that the master serves: a minion compares it with its own to see changes.
 {% if 'globoapp_minion.digest' in salt %}
 globoapp_code: {{ salt['globoapp_minion.digest']() }}
 {% endif %}

@@ -1,6 +1,6 @@
 base:
   'web*':
     - globoapp
-    # What belongs to a site and not into this repository (secrets, say): /srv/pillar/site.sls, if there is one.
+    # For settings of your site that do not belong in this repository, such as secrets: /srv/pillar/site.sls, if it exists.
     - site
     - ignore_missing: True

@@ -45,7 +45,7 @@ def beacon(config):
     One look. Returns the events of probes that have changed, mostly none.
     """
     try:
-        events = __salt__["globoapp_monitor.look"]()
+        events = __salt__["globoapp_minion.look"]()
     except Exception as error:  # noqa: BLE001  a beacon that raises silences all beacons of its minion
         log.error("the beacon globoapp cannot look", exc_info=True)
         return _say("bad", f"the beacon cannot look: {type(error).__name__}: {error}; the minion's log has more")

@@ -29,7 +29,7 @@ def start(metrics=None, pace=1):
         Seconds between turns.
     """
     jobs = [
-        (pace, "globoapp_notify.deliver", ()),
+        (pace, "globoapp_watch.deliver", ()),
         (pace, "globoapp_watch.tend", ()),
         (30, "globoapp_watch.listen", ()),
         (86400, "globoapp_watch.expire", ()),

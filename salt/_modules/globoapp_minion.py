@@ -14,8 +14,12 @@ from globolib import digest as code  # noqa: E402
 from globolib import heal as healing  # noqa: E402
 from globolib import run, steps  # noqa: E402
 from globolib.minion import Minion  # noqa: E402
+from globolib.monitor import look as looking  # noqa: E402
+from globolib.monitor import report as reports  # noqa: E402
 from globolib.monitor import thresholds  # noqa: E402
 
+# Where what the beacon remembers between two looks is kept.
+MEMORY = "globoapp.monitor"
 # Where a run of states notes that the code was found to be current: it is asked by every sls file.
 CURRENT = "globoapp.code"
 
@@ -63,8 +67,8 @@ def is_current(served=None):
 
 def rendered():
     """
-    What the sls files of a deploy are rendered from: the settings as ``globoapp.settings`` shows them, and ``problems``,
-    whether there are any.
+    What the sls files of a deploy are rendered from: the settings as ``globoapp.settings`` shows them, and
+    ``problems``, whether there are any.
 
     CLI Example:
 
@@ -74,6 +78,58 @@ def rendered():
     """
     here = run.current(_minion(), __context__)
     return steps.rendered(here, thresholds.pillar_problems(__pillar__))
+
+
+def look():
+    """
+    One look by every probe that is due: what the beacon calls, in the minion's own loop. While a deploy is under way
+    nobody looks.
+
+    Returns the events that are to be fired, mostly none: ``[{"tag": "api/bad", "probe": "api", "state": "bad", "clear"
+    or "reminder", "value", "threshold", "message", "since", "time"}]``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.look
+    """
+    minion = _minion()
+    fresh = looking.begin(minion)
+    memory = __context__.get(MEMORY)
+    # Another name or root is another app; and a class that was loaded anew takes nothing over from the old one.
+    if type(memory) is not type(fresh) or memory.layout != fresh.layout:
+        memory = __context__[MEMORY] = fresh
+    return looking.look(minion, memory)
+
+
+def opened():
+    """
+    The probes that are bad at this moment, as the beacon knows them: ``{"api": {"since", "message", ...}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.opened
+    """
+    return looking.opened(_minion())
+
+
+def acknowledge(ids):
+    """
+    The master has these ledger lines: do not send them again. Returns how many are still to be sent.
+
+    ids
+        A list of the lines' ``id``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.acknowledge '["0123456789abcdef0123456789abcdef"]'
+    """
+    return reports.acknowledge(_minion(), ids)
 
 
 def heal():

@@ -1,21 +1,24 @@
 """
-globoapp as the master knows it: every server, every alert, every deploy.
-
-For people: ``inventory``, ``alerts``, ``history``, ``metrics``. The reactors call ``globoapp_watch``.
+globoapp as the master knows it: every server, every alert, every deploy. What people call; the reactors and the engine
+call ``globoapp_watch``.
 """
 
-import logging
 import os
-import re
 import time
 
-import salt.utils.minions
-from salt.exceptions import CommandExecutionError
+import globolib
 
-log = logging.getLogger(__name__)
+globolib.refresh()
 
-# A server that has missed three reports is not heard of.
-SILENT = 200
+import salt.cache  # noqa: E402
+import salt.client  # noqa: E402
+import salt.utils.minions  # noqa: E402
+from globolib import files  # noqa: E402
+from globolib.errors import Failure  # noqa: E402
+from globolib.monitor import inventory as records  # noqa: E402
+from globolib.monitor import metrics as exposition  # noqa: E402
+from globolib.monitor.store import Store  # noqa: E402
+from salt.exceptions import CommandExecutionError  # noqa: E402
 
 TEXTFILE = "/var/lib/prometheus/node-exporter/globoapp.prom"
 
@@ -24,33 +27,31 @@ def __virtual__():
     return "globoapp"
 
 
-def _store(function, *args):
-    return __utils__[f"globoapp_store.{function}"](*args)
+def _store():
+    return Store(salt.cache.Cache(__opts__), __opts__["cachedir"])
 
 
-def _servers():
-    """What is known of each server; those that pillar names and that never reported are there with None."""
-    known = _store("records", "servers")
+def _expected():
+    """The accepted minions whose pillar names globoapp."""
     accepted = salt.utils.minions.CkMinions(__opts__).check_minions("*", "glob")["minions"]
-    for minion in accepted:
-        if minion not in known:
-            pillar = salt.utils.minions.get_minion_data(minion, __opts__)[2]
-            if pillar and "globoapp" in pillar:
-                known[minion] = None
-    return dict(sorted(known.items()))
+    pillars = {minion: salt.utils.minions.get_minion_data(minion, __opts__)[2] for minion in accepted}
+    return [minion for minion, pillar in pillars.items() if pillar and "globoapp" in pillar]
 
 
-def _is_silent(known):
-    return known is None or time.time() - known["heard_epoch"] > SILENT
+def _call(function, *args, **kwargs):
+    try:
+        return function(*args, **kwargs)
+    except Failure as failure:
+        raise CommandExecutionError(str(failure)) from failure
 
 
 def inventory():
     """
-    Every server: what stands on it, whether it is well, and when it was heard of last.
+    Every server: what is deployed on it, whether it is well, and when it was heard of last.
 
     Returns ``{host: {"version", "port", "healthy", "latency_ms", "disk": {path: percent}, "cpu": percent,
-    "memory": percent available, "last_deploy": {"time", "version", "action", "result"}, "alerts":
-    {probe: message}, "heard": time of the last report or None, "silent": bool}}``. The values of a
+    "memory": percent available, "watched": whether its beacon looks, "last_deploy": {"time", "version", "action",
+    "result"}, "alerts": {probe: message}, "heard": time of the last report or None, "silent": bool}}``. The values of a
     silent server are those of its last report.
 
     CLI Example:
@@ -59,27 +60,7 @@ def inventory():
 
         salt-run globoapp.inventory
     """
-    opened, listed = _store("records", "open").values(), {}
-    for host, known in _servers().items():
-        report = (known or {}).get("report") or {}
-        health = report.get("health") or {}
-        deploys = sorted(_deploys(host), key=lambda one: one["time"])
-        last = {key: deploys[-1].get(key) for key in ("time", "version", "action", "result")} if deploys else None
-        heard = (known or {}).get("heard")
-        listed[host] = {
-            "version": report.get("version"),
-            "port": report.get("port"),
-            "healthy": health.get("healthy"),
-            "latency_ms": health.get("latency_ms"),
-            "disk": report.get("disk"),
-            "cpu": report.get("cpu"),
-            "memory": report.get("memory"),
-            "last_deploy": last,
-            "alerts": {one["probe"]: one["message"] for one in opened if one["host"] == host},
-            "heard": heard,
-            "silent": _is_silent(known),
-        }
-    return listed
+    return records.inventory(_store(), _expected())
 
 
 def silent():
@@ -92,7 +73,7 @@ def silent():
 
         salt-run globoapp.silent
     """
-    return {host: (known or {}).get("heard") for host, known in _servers().items() if _is_silent(known)}
+    return records.silent(_store(), _expected())
 
 
 def forget(host):
@@ -107,34 +88,7 @@ def forget(host):
 
         salt-run globoapp.forget web9
     """
-    with _store("exclusive"):
-        known = _store("get", "servers", host) is not None
-        for key in _store("keys", "open"):
-            if key.rpartition(":")[0] == host:
-                _store("drop", "open", key)
-        for key in _store("keys", f"deploys/{host}"):
-            _store("drop", f"deploys/{host}", key)
-        for bank in ("servers", "healing"):
-            _store("drop", bank, host)
-    return known
-
-
-def _time(name, value):
-    """A time from the command line as the records write it: ``2026-11-23`` or ``2026-11-23T16:00``."""
-    text = str(value).replace(" ", "T").rstrip("Z")
-    if not re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,3})?)?)?)?", text):
-        raise CommandExecutionError(f"{name} is {value!r}: a day or a time in UTC, like 2026-11-23 or 2026-11-23T16:00")
-    return text
-
-
-def _between(kwargs, until):
-    since = kwargs.pop("from", None)
-    kwargs = [key for key in kwargs if not key.startswith("__")]
-    if kwargs:
-        raise CommandExecutionError(f"{', '.join(kwargs)}: no argument of this; there are: from, until, host")
-    low = _time("from", since) if since is not None else ""
-    # A day or a minute as the end means its end.
-    return low, (_time("until", until) + "~" if until is not None else "~")
+    return records.forget(_store(), host)
 
 
 def alerts(until=None, host=None, **kwargs):
@@ -147,8 +101,8 @@ def alerts(until=None, host=None, **kwargs):
     host
         Only those of this server.
 
-    Returns ``{"open": [alert, ...], "history": [alert, ...]}``, oldest first; an alert is ``{"id",
-    "host", "probe", "since", "until": None while open, "message", "value", "threshold", "reminders"}``.
+    Returns ``{"open": [alert, ...], "history": [alert, ...]}``, oldest first; an alert is ``{"id", "host", "probe",
+    "since", "until": None while open, "message", "value", "threshold", "slow", "reminders"}``.
 
     CLI Example:
 
@@ -157,25 +111,7 @@ def alerts(until=None, host=None, **kwargs):
         salt-run globoapp.alerts
         salt-run globoapp.alerts from=2026-11-23 until=2026-11-24
     """
-    wanted = bool(kwargs.get("from") or until)
-    low, high = _between(kwargs, until)
-    opened = [one for one in _store("records", "open").values() if host in (None, one["host"])]
-    answer = {"open": sorted(opened, key=lambda one: one["since"])}
-    if wanted:
-        past = [*_store("records", "past", lambda key: key <= high).values(), *answer["open"]]
-        answer["history"] = sorted(
-            (
-                one
-                for one in past
-                if host in (None, one["host"]) and one["since"] <= high and (one["until"] or "~") >= low
-            ),
-            key=lambda one: one["since"],
-        )
-    return answer
-
-
-def _deploys(host):
-    return list(_store("records", f"deploys/{host}").values())
+    return _call(records.alerts, _store(), kwargs, until, host)
 
 
 def history(host=None, until=None, limit=50, **kwargs):
@@ -198,15 +134,7 @@ def history(host=None, until=None, limit=50, **kwargs):
         salt-run globoapp.history
         salt-run globoapp.history host=web1 from=2026-11-01 limit=0
     """
-    low, high = _between(kwargs, until)
-    found = [
-        entry
-        for minion in ([host] if host else _store("keys", "servers"))
-        for entry in _deploys(minion)
-        if low <= entry["time"] <= high
-    ]
-    found.sort(key=lambda entry: entry["time"], reverse=True)
-    return found[: int(limit)] if int(limit) else found
+    return _call(records.history, _store(), kwargs, host, until, int(limit))
 
 
 def metrics(path=TEXTFILE):
@@ -225,16 +153,63 @@ def metrics(path=TEXTFILE):
         salt-run globoapp.metrics
         salt-run globoapp.metrics path=/var/lib/prometheus/node-exporter/globoapp.prom
     """
-    directory = os.path.dirname(os.path.abspath(path))
+    path = os.path.abspath(path)
+    directory = os.path.dirname(path)
     if not path.endswith(".prom"):
         raise CommandExecutionError(f"path is {path}: node_exporter reads files that end in .prom only")
     if not os.path.isdir(directory):
         raise CommandExecutionError(
             f"{directory} is not there: make it and start node_exporter with --collector.textfile.directory={directory}"
         )
-    found = inventory()
-    __utils__["globoapp_files.write"](os.path.abspath(path), __utils__["globoapp_metrics.text"](found, time.time()))
-    return {"path": os.path.abspath(path), "servers": len(found)}
+    servers = inventory()
+    try:
+        files.write(path, _call(exposition.text, servers, time.time()))
+    except PermissionError as error:
+        who = __opts__.get("user")
+        raise CommandExecutionError(f"{error.filename} cannot be written by {who}: chown {directory} to it") from error
+    return {"path": path, "servers": len(servers)}
+
+
+def refused():
+    """
+    What servers sent and was not taken in, since it did not fit: ``{host: {"count", "why": the last time, "time"}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.refused
+    """
+    return records.refused(_store())
+
+
+def pending():
+    """
+    Notifications that have not been delivered yet, oldest first: ``[{"host", "probe", "state", "time", "message"}]``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.pending
+    """
+    return __salt__["globoapp_watch.pending"]()
+
+
+def dead_letters(drop=False):
+    """
+    Notifications that could not be delivered, with ``why``.
+
+    drop
+        Forget them afterwards.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.dead_letters
+    """
+    return __salt__["globoapp_watch.dead_letters"](drop)
 
 
 def alert(minion, data):
@@ -259,8 +234,8 @@ def alert(minion, data):
 
 def heal(minion, again=False):
     """
-    Have a server put its recorded version back, where that is allowed now: its API is bad, and it was not
-    tried 3 times in 10 minutes; the pauses grow. Called by a reactor, and again by the engine.
+    Have a server put its deployed version back, where that is allowed now: its API is bad, and not only slow, and it
+    was not tried 3 times in 10 minutes; the pauses grow. Called by a reactor, and again by the engine.
 
     minion
         The server.

@@ -4,6 +4,7 @@ include:
 
 {{ app.name }} {{ app.version }} is unpacked:
   globoapp.release:
+    - failhard: False
     - name: {{ app.root }}/{{ app.release }}
     - require:
       - sls: globoapp.packages

@@ -4,6 +4,7 @@ include:
 
 {{ app.name }} {{ app.version }} is healthy:
   globoapp.healthy:
+    - failhard: False
     - name: {{ app.bind }}:{{ app.port }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} serves

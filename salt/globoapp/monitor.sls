@@ -6,6 +6,7 @@ include:
 # pillar is refreshed: that is what a change of them needs.
 monitoring of {{ app.name }} is set down:
   file.managed:
+    - failhard: False
     - name: {{ app.root }}/.globoapp/monitoring.json
     - mode: '0644'
     - contents: {{ {
@@ -18,6 +19,7 @@ monitoring of {{ app.name }} is set down:
 {% if opts.file_client != 'local' %}{# without a master there is no minion to take it up #}
 monitoring of {{ app.name }} is taken up:
   module.run:
+    - failhard: False
     - saltutil.refresh_pillar: []
     # Without a daemon (salt-call --local) there is nobody to take it up.
     - onlyif:

@@ -4,6 +4,7 @@ include:
 
 packages of {{ app.name }} {{ app.version }} are installed:
   globoapp.virtualenv:
+    - failhard: False
     - name: '{{ app.version }}'
     - require:
       - sls: globoapp.tree

@@ -5,10 +5,12 @@ include:
 # No requisite: a deploy that failed is recorded too. Its place in the list puts it after the others.
 {{ app.name }} {{ app.version }} is recorded:
   globoapp.recorded:
+    - failhard: False
     - name: {{ app.root }}/deployments.jsonl
 
 {{ app.root }}/current is {{ app.name }} {{ app.version }}:
   file.symlink:
+    - failhard: False
     - name: {{ app.root }}/current
     - target: {{ app.release }}
     - force: True
@@ -18,6 +20,7 @@ include:
 
 old releases of {{ app.name }} are pruned:
   globoapp.pruned:
+    - failhard: False
     - name: {{ app.root }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is healthy
@@ -25,6 +28,7 @@ old releases of {{ app.name }} are pruned:
 
 grain {{ app.name }} says {{ app.version }}:
   grains.present:
+    - failhard: False
     - name: {{ app.name }}
     - value: {{ {'version': app.version, 'port': app.port, 'bind': app.bind, 'release': app.release} | json }}
     - force: True

@@ -6,6 +6,7 @@ include:
 {% if not app.user_exists %}
 system user {{ app.user }} exists:
   user.present:
+    - failhard: False
     - name: {{ app.user }}
     - system: True
     - usergroup: True
@@ -18,6 +19,7 @@ system user {{ app.user }} exists:
 
 tree {{ app.root }} exists:
   file.directory:
+    - failhard: False
     - names:
       - {{ app.root }}
       - {{ app.root }}/virtualenvs

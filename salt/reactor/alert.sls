@@ -2,5 +2,5 @@
 record what the beacon says:
   runner.globoapp.alert:
     - args:
-        minion: {{ data['id'] | json }}
-        data: {{ data | json }}
+        minion: {{ data['id'] | tojson }}
+        data: {{ data | tojson | base64_encode }}

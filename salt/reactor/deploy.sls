@@ -2,5 +2,5 @@
 record the deploy:
   runner.globoapp_watch.deployed:
     - args:
-        minion: {{ data['id'] | json }}
-        entries: {{ [data['data']] | json }}
+        minion: {{ data['id'] | tojson }}
+        entries: {{ [data['data']] | tojson | base64_encode }}

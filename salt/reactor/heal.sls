@@ -2,4 +2,4 @@
 heal the API:
   runner.globoapp.heal:
     - args:
-        minion: {{ data['id'] | json }}
+        minion: {{ data['id'] | tojson }}

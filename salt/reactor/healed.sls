@@ -2,5 +2,5 @@
 note what came of healing:
   runner.globoapp_watch.healed:
     - args:
-        minion: {{ data['id'] | json }}
-        data: {{ data['data'] | json }}
+        minion: {{ data['id'] | tojson }}
+        data: {{ data['data'] | tojson | base64_encode }}

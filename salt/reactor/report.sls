@@ -2,5 +2,5 @@
 take the report:
   runner.globoapp_watch.report:
     - args:
-        minion: {{ data['id'] | json }}
-        data: {{ data['data'] | json }}
+        minion: {{ data['id'] | tojson }}
+        data: {{ data['data'] | tojson | base64_encode }}

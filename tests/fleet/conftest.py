@@ -11,12 +11,14 @@ import subprocess
 import types
 
 import pytest
-from deploys import apply, listing
 from machines import CHECKOUT, Fleet
 from polling import until
+from server import WIPE, Server, apply
 
 # Fresh minions come first, then what takes longest; what makes the most of a mess comes last.
 FIRST, LAST = ("test_deploy", "test_cuts", "test_drift", "test_handbook"), ("test_monitoring", "test_machines")
+# What a minion knows of the tree.
+FORGOTTEN = "/etc/salt/grains /var/cache/salt/minion"
 
 
 def pytest_collection_modifyitems(items):
@@ -75,23 +77,42 @@ def first_deploy(fleet):
 
     Has `cached` (what custom modules each minion had), `before`, `after`, `dry`, `deploy`. Afterwards both serve 1.0.
     """
-    for host in ("web1", "web2"):
-        if fleet.exec(host, "test", "-e", "/opt/globoHUB").returncode == 0:  # a fleet kept from an earlier session
-            fleet.exec(host, "systemctl", "stop", "salt-minion", check=True)
-            fleet.remove_app(host)
-            fleet.exec(host, "systemctl", "start", "salt-minion", check=True)
-            until(lambda host=host: fleet.ask(host, "test.ping") == {host: True})
-    seen = types.SimpleNamespace()
-    find = ["sh", "-c", "find /var/cache/salt/minion/extmods -name '*globoapp*' 2>/dev/null || true"]
-    seen.cached = {host: fleet.exec(host, *find, check=True).stdout for host in ("web1", "web2")}
-    seen.before = listing(fleet, "web2")
-    seen.dry = apply(fleet, "web2", "test=True", version="1.0")
-    seen.after = listing(fleet, "web2")
-    seen.deploy = apply(fleet, "web*", version="1.0")
+    servers = [Server(fleet, name) for name in ("web1", "web2")]
+    for server in servers:
+        if server.sh("ls -d /var/cache/salt/minion/extmods", check=False):  # a fleet kept from an earlier session
+            server.sh(f"systemctl stop salt-minion\n{WIPE}\nrm -rf {FORGOTTEN}; systemctl start salt-minion")
+            until(lambda server=server: server.call("test.ping"))
+    seen, (_, web2) = types.SimpleNamespace(), servers
+    find = "find /var/cache/salt/minion/extmods -name '*globo*' 2>/dev/null || true"
+    seen.cached = {server.name: server.sh(find) for server in servers}
+    seen.before = web2.listing()
+    seen.dry = web2.apply("1.0", test=True)
+    seen.after = web2.listing()
+    seen.deploy = apply(fleet, "web*", "1.0")
     return seen
 
 
 @pytest.fixture(scope="module")
 def serving_1_0(fleet, first_deploy):
     """Both web servers serve 1.0 on port 8000, whatever an earlier test left."""
-    apply(fleet, "web*", version="1.0", port=8000).green()
+    for run in apply(fleet, "web*", "1.0", port=8000).values():
+        run.green()
+
+
+@pytest.fixture(scope="module")
+def alone(fleet):
+    """A function that deploys versions, one after the other, to a server that has seen none before, and returns the
+    Server; it is wiped after the tests.
+    """
+    made = []
+
+    def give(name, *versions):
+        made.append(Server(fleet, name))
+        made[-1].wipe()
+        for version in versions:
+            made[-1].deploy(version)
+        return made[-1]
+
+    yield give
+    for server in made:
+        server.wipe()

@@ -29,7 +29,8 @@ ROOT = "/opt/globoHUB/desafio"
 WATCHED = [
     JOBS, "/etc/salt", "/etc/systemd/system", "/etc/systemd/system/multi-user.target.wants",
     "/etc/systemd/system/globoapp@.service.d", "/run", "/run/globoapp", "/run/globoapp-candidate", ROOT,
-    f"{ROOT}/virtualenvs", f"{ROOT}/.globoapp", f"{ROOT}/.globoapp/releases", f"{ROOT}/.globoapp/artifacts",
+    f"{ROOT}/virtualenvs", f"{ROOT}/.globoapp",
+    *(f"{ROOT}/.globoapp/{name}" for name in ("releases", "artifacts", "candidate", "started")),
 ]  # fmt: skip
 # inotify(7)
 CLOSE_WRITE, MOVED_TO, CREATE, DELETE = 0x8, 0x80, 0x100, 0x200

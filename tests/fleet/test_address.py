@@ -1,18 +1,14 @@
 """The port and the address of a live server change: the new one answers before the old one closes."""
 
 import pytest
+from load import Load
 from polling import until
-from support import Load, Web
 
 
 @pytest.fixture(scope="module")
-def web(fleet):
+def web(alone):
     """web1 with 1.0 serving port 8000 on all addresses."""
-    server = Web(fleet, "web1")
-    server.wipe()
-    server.deploy("1.0")
-    yield server
-    server.wipe()
+    return alone("web1", "1.0")
 
 
 def listeners(web):
@@ -56,14 +52,14 @@ def test_version_and_port_change_at_once(web):
 def test_a_port_that_another_program_holds_changes_nothing(web):
     web.sh("systemd-run --unit=squatter python3 -m http.server 8002")
     until(lambda: "0.0.0.0:8002" in listeners(web))
-    pid, lines = web.sh("systemctl show -P MainPID globoapp@PACK1_1"), len(web.ledger())
+    pid, lines = web.main_pid("1.1"), len(web.ledger())
     with Load(web.url(8000)) as load:
         outcome = web.apply("1.1", port=8002)
     web.sh("systemctl stop squatter")
     load.assert_nothing_lost()
     assert outcome.code != 0
     assert "port 8002 is taken: python3" in outcome.failed
-    assert web.sh("systemctl show -P MainPID globoapp@PACK1_1") == pid
+    assert web.main_pid("1.1") == pid
     assert len(web.ledger()) == lines
     web.assert_serves("1.1")
 
@@ -72,14 +68,14 @@ def test_an_address_that_cannot_be_bound_changes_nothing(web):
     # The address is there when the settings are looked at; systemd finds that it may not be bound.
     web.sh("mkdir -p /etc/systemd/system/globoapp-0.0.0.0:8003.socket.d && printf '[Socket]\\nBindToDevice=nosuch\\n' "
            ">/etc/systemd/system/globoapp-0.0.0.0:8003.socket.d/fault.conf")  # fmt: skip
-    pid = web.sh("systemctl show -P MainPID globoapp@PACK1_1")
+    pid = web.main_pid("1.1")
     with Load(web.url(8000)) as load:
         outcome = web.apply("1.1", port=8003)
     web.sh("rm -r /etc/systemd/system/globoapp-0.0.0.0:8003.socket.d")
     load.assert_nothing_lost()
     assert outcome.code != 0
     assert "0.0.0.0:8003 cannot be listened on; nothing was changed" in outcome.failed
-    assert web.sh("systemctl show -P MainPID globoapp@PACK1_1") == pid
+    assert web.main_pid("1.1") == pid
     assert web.call("globoapp.releases")["PACK1_1"]["state"] == "live"
     assert listeners(web) == ["0.0.0.0:8000"]
     web.assert_serves("1.1")

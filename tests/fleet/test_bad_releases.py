@@ -1,7 +1,9 @@
 """Releases broken in different ways: the deploy is red and says why, and the old one serves every request."""
 
 import pytest
-from support import Load, Web, release
+from load import Load
+from releases import release
+from server import release_of
 
 SICK_AFTER_SWITCH = """
 import os, time
@@ -40,7 +42,7 @@ BEFORE_THE_SWITCH = {
         "9.5",
         {"after": "\n@app.after_request\ndef wrong(answer):\n    answer.data = '{}'\n    return answer\n"},
         {"deadline": 2},
-        ["status is None in place of 'NOT-FOUND'"],
+        ["status is None instead of 'NOT-FOUND'"],
     ),
     "a hang at boot": (
         "9.6",
@@ -64,24 +66,20 @@ BEFORE_THE_SWITCH = {
         "9.9",
         {"base": "1.1", "after": "\nVERSION = '1.1'\n", "health": {"json": {"status": "OK", "version": "9.9"}}},
         {"deadline": 2},
-        ["version is '1.1' in place of '9.9'"],
+        ["version is '1.1' instead of '9.9'"],
     ),
 }
 
 
 @pytest.fixture(scope="module")
-def web(fleet):
+def web(alone):
     """web2 with 1.0 serving."""
-    server = Web(fleet, "web2")
-    server.wipe()
-    server.deploy("1.0")
-    yield server
-    server.wipe()
+    return alone("web2", "1.0")
 
 
 def assert_evidence(web, version, words):
     """The failed release is kept, is marked, and its log holds its own words."""
-    seen = web.call("globoapp.releases")["PACK" + version.replace(".", "_")]
+    seen = web.call("globoapp.releases")[release_of(version)]
     assert seen["state"] == "failed"
     assert words[-1] in web.sh(f"cat {seen['log']}")
     line = web.ledger()[-1]
@@ -92,16 +90,16 @@ def assert_evidence(web, version, words):
 @pytest.mark.parametrize("fault", BEFORE_THE_SWITCH)
 def test_never_sees_a_request(web, tmp_path, fault):
     version, made, settings, words = BEFORE_THE_SWITCH[fault]
-    before = web.sh("systemctl show -P MainPID globoapp@PACK1_0.service")
+    before = web.main_pid("1.0")
     with release(tmp_path, version, **made), Load(web.url()) as load:
         outcome = web.apply(version, **settings)
     load.assert_nothing_lost()
     assert outcome.code != 0
-    assert f"{version} was not let in" in outcome.failed
+    assert f"{version} failed its trial" in outcome.failed
     for word in words:
         assert word in outcome.failed
     assert_evidence(web, version, words)
-    assert web.sh("systemctl show -P MainPID globoapp@PACK1_0.service") == before
+    assert web.main_pid("1.0") == before
     web.assert_serves("1.0")
 
 
@@ -110,7 +108,7 @@ def test_one_that_sickens_after_the_switch_is_switched_back(web, tmp_path):
         outcome = web.apply("9.10", soak=5)
     load.assert_nothing_lost()
     assert outcome.code != 0
-    for word in ("status 503 in place of 404", "marker: it is sick now", "Switched back: 1.0 serves again"):
+    for word in ("status 503 instead of 404", "marker: it is sick now", "Switched back: 1.0 serves again"):
         assert word in outcome.failed
     assert_evidence(web, "9.10", ["status 503", "marker: it is sick now"])
     web.assert_serves("1.0")
@@ -150,7 +148,7 @@ def test_the_first_release_of_a_server_sickens_after_the_switch(web, tmp_path):
     with release(tmp_path, "9.13", after=SICK_AFTER_SWITCH):
         outcome = web.apply("9.13", soak=5)
     assert outcome.code != 0
-    assert "Nothing stood here before: it was stopped." in outcome.failed
+    assert "Nothing was deployed here before: it was stopped." in outcome.failed
     status = web.call("globoapp.status")
     assert (status["version"], status["running"], status["at_boot"]) == (None, [], [])
     assert not web.answers()

@@ -4,9 +4,8 @@ import json
 import re
 
 import pytest
-from deploys import apply, get, highstate, ledger, listing, main_pid, serves
+from server import ROOT, WIPE, Server, apply, highstate
 
-ROOT = "/opt/globoHUB/desafio"
 # What a person reads, in the order of the run.
 STEPS = [
     "globoapp 1.0 can be deployed",
@@ -14,11 +13,8 @@ STEPS = [
     f"tree {ROOT} exists",
     "packages of globoapp 1.0 are installed",
     "globoapp 1.0 is unpacked",
-    "gunicorn is configured for globoapp",
-    "unit globoapp@.service is defined",
-    "unit globoapp-candidate@.service is defined",
-    "unit globoapp-activate.service is defined",
-    "globoapp 1.0 is proven",
+    "globoapp 1.0 has passed its trial",
+    "units of globoapp are defined",
     "globoapp 1.0 serves",
     "globoapp 1.0 is healthy",
     "globoapp 1.0 is recorded",
@@ -55,39 +51,49 @@ def first(first_deploy):
     return first_deploy
 
 
-def ids(states):
-    """The IDs of a run in their order, each once."""
-    return list(dict.fromkeys(one["__id__"] for one in states))
+@pytest.fixture(scope="module")
+def web1(fleet):
+    return Server(fleet, "web1")
+
+
+@pytest.fixture(scope="module")
+def web2(fleet):
+    return Server(fleet, "web2")
+
+
+def changed(runs):
+    """{minion: IDs of what changed} of green runs."""
+    return {name: run.green().changed for name, run in runs.items()}
 
 
 def test_the_first_command_on_fresh_minions_works(first):
     assert first.cached == {"web1": "", "web2": ""}, "the minions were not fresh"
-    first.deploy.green()
-    for minion in ("web1", "web2"):
-        assert [one for one in ids(first.deploy.states[minion]) if "monitor" not in one] == STEPS
+    assert set(first.deploy) == {"web1", "web2"}
+    for run in first.deploy.values():
+        assert [one for one in run.green().ids if "monitor" not in one] == STEPS
 
 
 def test_a_dry_run_on_a_bare_host_touches_nothing_and_tells_the_truth(first):
     assert first.dry.code == 0
-    assert first.dry.results("web2") == {True, None}
+    assert first.dry.results == {True, None}
     assert not first.before ^ first.after
-    assert ids(first.dry.states["web2"]) == ids(first.deploy.states["web2"])
-    foretold = {one["__id__"] for one in first.dry.states["web2"] if one["result"] is None}
-    assert set(first.deploy.changed("web2")) <= foretold
+    assert first.dry.ids == first.deploy["web2"].ids
+    foretold = {one["__id__"] for one in first.dry.states if one["result"] is None}
+    assert set(first.deploy["web2"].changed) <= foretold
 
 
-def test_it_serves_the_network(fleet):
-    for host in ("web1", "web2"):
-        serves(fleet, host, "1.0")
+def test_it_serves_the_network(web1, web2):
+    web1.assert_answers("1.0")
+    web2.assert_answers("1.0")
 
 
-def test_the_release_belongs_to_root(fleet):
-    said = fleet.exec("web1", "stat", "-c", "%U:%G %a", f"{ROOT}/PACK1_0", f"{ROOT}/PACK1_0/api.py", check=True)
-    assert said.stdout.splitlines() == ["root:root 755", "root:root 644"]
+def test_the_release_belongs_to_root(fleet, web1):
+    said = web1.sh(f"stat -c '%U:%G %a' {ROOT}/PACK1_0 {ROOT}/PACK1_0/api.py")
+    assert said.splitlines() == ["root:root 755", "root:root 644"]
     as_service = ["runuser", "-u", "globoapp", "--"]
     for path in (ROOT, f"{ROOT}/PACK1_0", f"{ROOT}/PACK1_0/api.py", f"{ROOT}/.globoapp", f"{ROOT}/virtualenvs"):
         assert fleet.exec("web1", *as_service, "test", "-w", path).returncode == 1
-    assert fleet.exec("web1", "readlink", f"{ROOT}/current").stdout == "PACK1_0\n"
+    assert web1.sh(f"readlink {ROOT}/current") == "PACK1_0"
 
 
 def test_the_pins_are_kept_exactly(fleet):
@@ -98,58 +104,56 @@ def test_the_pins_are_kept_exactly(fleet):
     assert set(found) - set(PINS) <= {"setuptools", "pip"}
 
 
-def test_the_service_is_unprivileged_and_has_no_network_of_its_own(fleet):
+def test_the_service_is_unprivileged_and_has_no_network_of_its_own(fleet, web1):
     unit = "globoapp@PACK1_0.service"
     said = fleet.exec("web1", "systemd-analyze", "security", "--no-pager", unit).stdout
     exposure = float(re.search(rf"Overall exposure level for {unit}: ([\d.]+)", said)[1])
     assert exposure <= 1.0
-    pid = main_pid(fleet, "web1", "PACK1_0")
-    assert fleet.exec("web1", "ps", "-o", "user=", "-p", pid).stdout.strip() == "globoapp"
-    links = fleet.exec("web1", "nsenter", "--target", pid, "--net", "ip", "-o", "link", check=True).stdout.splitlines()
+    pid = web1.main_pid("1.0")
+    assert web1.sh(f"ps -o user= -p {pid}") == "globoapp"
+    links = web1.sh(f"nsenter --target {pid} --net ip -o link").splitlines()
     assert [line.split(":")[1].strip() for line in links] == ["lo"]
-    status = fleet.exec("web1", "cat", f"/proc/{pid}/status", check=True).stdout
+    status = web1.sh(f"cat /proc/{pid}/status")
     assert re.search(r"^CapEff:\s+0+$", status, re.M)
     assert re.search(r"^NoNewPrivs:\s+1$", status, re.M)
 
 
-def test_a_second_run_changes_nothing_and_says_so(fleet):
-    before = listing(fleet, "web1"), main_pid(fleet, "web1", "PACK1_0")
-    again = apply(fleet, "web*", version="1.0").green()
-    assert {minion: again.changed(minion) for minion in again.states} == {"web1": [], "web2": []}
-    assert not listing(fleet, "web1") ^ before[0]
-    assert main_pid(fleet, "web1", "PACK1_0") == before[1]
+def test_a_second_run_changes_nothing_and_says_so(fleet, web1):
+    before = web1.listing(), web1.main_pid("1.0")
+    assert changed(apply(fleet, "web*", "1.0")) == {"web1": [], "web2": []}
+    assert not web1.listing() ^ before[0]
+    assert web1.main_pid("1.0") == before[1]
 
 
 def test_a_dry_run_afterwards_foretells_nothing(fleet):
-    dry = apply(fleet, "web*", "test=True", version="1.0").green()
-    assert {minion: dry.changed(minion) for minion in dry.states} == {"web1": [], "web2": []}
+    assert changed(apply(fleet, "web*", "1.0", test=True)) == {"web1": [], "web2": []}
 
 
-def test_a_dry_run_of_another_version_leaves_this_one(fleet):
-    before = listing(fleet, "web1")
-    dry = apply(fleet, "web1", "test=True", version="1.1")
+def test_a_dry_run_of_another_version_leaves_this_one(web1):
+    before = web1.listing()
+    dry = web1.apply("1.1", test=True)
     assert dry.code == 0
-    assert "globoapp 1.1 serves" in dry.changed("web1")
-    assert not listing(fleet, "web1") ^ before
-    serves(fleet, "web1", "1.0")
+    assert "globoapp 1.1 serves" in dry.changed
+    assert not web1.listing() ^ before
+    web1.assert_answers("1.0")
 
 
 def test_a_highstate_changes_nothing(fleet):
-    run = highstate(fleet, "web*").green()
-    assert {minion: run.changed(minion) for minion in run.states} == {"web1": [], "web2": []}
-    assert "globoapp 1.0 serves" in ids(run.states["web1"])
+    runs = highstate(fleet, "web*")
+    assert changed(runs) == {"web1": [], "web2": []}
+    assert "globoapp 1.0 serves" in runs["web1"].ids
 
 
-def test_each_deploy_is_told_to_ledger_grains_and_master(fleet):
+def test_each_deploy_is_told_to_ledger_grains_and_master(fleet, web1, web2):
     listener = fleet.start("exec", "master", "--", "/opt/salt/bin/python", "-c", LISTENER, stdout=-1, text=True)
     try:
         assert listener.stdout.readline() == "listening\n"
-        apply(fleet, "web1", version="1.1").green()
+        web1.deploy("1.1")
         event = json.loads(listener.stdout.readline())
     finally:
         listener.kill()
         listener.wait()
-    line = ledger(fleet, "web1")[-1]
+    line = web1.ledger()[-1]
     assert (line["version"], line["port"], line["result"], line["action"]) == ("1.1", 8000, "success", "deploy")
     assert (line["host"], line["from"]) == ("web1", "1.0")
     assert line["duration"] > 0
@@ -159,8 +163,8 @@ def test_each_deploy_is_told_to_ledger_grains_and_master(fleet):
     job = json.loads(fleet.run("salt-run", "--out=json", "jobs.lookup_jid", line["jid"]).stdout)
     assert "web1" in job
     assert fleet.ask("*", "grains.get", "globoapp:version") == {"web1": "1.1", "web2": "1.0"}
-    serves(fleet, "web1", "1.1")
-    serves(fleet, "web2", "1.0")
+    web1.assert_answers("1.1")
+    web2.assert_answers("1.0")
 
 
 def test_without_a_master_from_the_checkout(fleet):
@@ -175,17 +179,17 @@ def test_without_a_master_from_the_checkout(fleet):
         "mkdir -p /root/clone/dist && cd /srv/globoapp && cp -r Saltfile etc salt pillar /root/clone && "
         "cp -r dist/wheels dist/globoapp-1.[01].zip* /root/clone/dist"
     )
-    fleet.exec("master", "sh", "-c", copy, check=True)
+    bare = Server(fleet, "master")
+    bare.sh(copy)
     try:
         for changes in (True, False):
             done = fleet.exec("master", "sh", "-c", command)
             states = json.loads(done.stdout)["local"]
             assert done.returncode == 0, [one["comment"] for one in states.values() if not one["result"]]
             assert any(one["changes"] for one in states.values()) is changes
-            assert json.loads(get(fleet, "master", "/status/")[1])["version"] == "1.1"
-        line = ledger(fleet, "master")[-1]
+            assert bare.version() == "1.1"
+        line = bare.ledger()[-1]
         assert (line["version"], line["result"]) == ("1.1", "success")
     finally:
-        fleet.remove_app("master")
-        fleet.exec("master", "rm", "-r", "/root/clone", check=True)
-    assert get(fleet, "master")[0] is None
+        bare.sh(f"{WIPE}\nrm -rf /root/clone /var/cache/salt/masterless")
+    assert bare.get()[0] is None

@@ -4,20 +4,17 @@ A console block says `salt` and `salt-run` as on a master; here they are those o
 to end with 0, and what is shown under it has to be among what it prints.
 """
 
-import json
-import shlex
 import subprocess
 
 import pytest
-from deploys import apply
 from documents import CHECKOUT, PAGES, commands, examples, missing, public_functions
+from server import apply
 
 MASTER = 'salt() { lab/fleet salt "$@"; }; salt-run() { lab/fleet salt-run "$@"; }; '
-PATHS = {name: CHECKOUT / "salt" / name / "globoapp.py" for name in ("_modules", "_runners")}
-INNER = sorted(path for path in (CHECKOUT / "salt/_modules").glob("globoapp_*.py"))
+FILES = [path for name in ("_modules", "_runners") for path in sorted((CHECKOUT / "salt" / name).glob("*.py"))]
 EXAMPLES = [
-    pytest.param(line, id=f"{kind.strip('_')}.{name}-{number}")
-    for kind, path in PATHS.items()
+    pytest.param(line, id=f"{path.parent.name.strip('_')}.{path.stem}.{name}-{number}")
+    for path in FILES
     for name, text in public_functions(path).items()
     for number, line in enumerate(examples(text))
 ]
@@ -37,11 +34,17 @@ def shell(fleet, text):
     return done.returncode, done.stdout
 
 
+def both_versions(fleet):
+    """1.0, then 1.1 on both web servers."""
+    for version in ("1.0", "1.1"):
+        for run in apply(fleet, "web*", version, port=8000).values():
+            run.green()
+
+
 @pytest.fixture
 def deployed(fleet):
     """1.0, then 1.1 on both web servers: what every page begins with."""
-    for version in ("1.0", "1.1"):
-        apply(fleet, "web*", version=version, port=8000).green()
+    both_versions(fleet)
     return fleet
 
 
@@ -63,8 +66,7 @@ def test_commands_of_a_page(deployed, page):
 @pytest.fixture(scope="module")
 def ready(fleet):
     """A fleet with two versions on each web server, and where node_exporter's files go on the master."""
-    for version in ("1.0", "1.1"):
-        apply(fleet, "web*", version=version).green()
+    both_versions(fleet)
     fleet.exec("master", "mkdir", "-p", "/var/lib/prometheus/node-exporter", check=True)
     yield fleet
     over = '{"probe": "api", "state": "clear", "message": "the test is over"}'
@@ -77,34 +79,3 @@ def test_example_of_a_function(ready, line):
     # salt-run ends with 0 also when the runner raised.
     signs = ("ERROR executing", "Traceback", "is not available", "Exception occurred")
     assert (code, [sign for sign in signs if sign in output]) == (0, []), output[-3000:]
-
-
-@pytest.fixture(scope="module")
-def words(ready):
-    """What the examples of inner functions call $SETTINGS and the like, as the shell's text: those of web1 with 1.1."""
-    apply(ready, "web*", version="1.1", port=8000).green()
-    settings = ready.ask("web1", "globoapp.settings")["web1"]
-    artifact = ready.ask("web1", "globoapp_preflight.artifact", json.dumps(settings))["web1"]
-    said = {
-        "SETTINGS": json.dumps(settings),
-        "ARTIFACT": json.dumps(artifact),
-        "STANDING": json.dumps(ready.ask("web1", "globoapp_deploy.standing", json.dumps(settings))["web1"]),
-        "LOCK": artifact["lock"],
-        "VIRTUALENV": ready.ask("web1", "globoapp_release.record", json.dumps(settings), "PACK1_1")["web1"][
-            "virtualenv"
-        ],
-    }
-    call = 'salt-call() { lab/fleet exec web1 -- salt-call "$@"; }; '
-    return call + "".join(f"{name}={shlex.quote(text)}; " for name, text in said.items())
-
-
-@pytest.mark.parametrize("module", INNER, ids=lambda path: path.stem)
-def test_examples_of_an_inner_module(ready, words, module):
-    wrong = []
-    for name, text in public_functions(module).items():
-        for line in examples(text):
-            code, output = shell(ready, words + line)
-            if code or "Traceback" in output:
-                wrong.append(f"{name}: {line}: exit code {code}\n{output[-1500:]}")
-    assert not wrong, "\n".join(wrong)
-    assert ready.ask("web1", "globoapp.status")["web1"]["version"] == "1.1"

@@ -4,20 +4,16 @@ import json
 import subprocess
 
 import pytest
+from load import Load
 from machines import CHECKOUT
 from polling import until
-from support import QUICK, ROOT, Load, Web
+from server import QUICK, ROOT
 
 
 @pytest.fixture(scope="module")
-def web(fleet):
+def web(alone):
     """web2 with 1.0 serving and 1.1 on it."""
-    server = Web(fleet, "web2")
-    server.wipe()
-    server.deploy("1.1")
-    server.deploy("1.0")
-    yield server
-    server.wipe()
+    return alone("web2", "1.1", "1.0")
 
 
 def apart(web, version, **settings):

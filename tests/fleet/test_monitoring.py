@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 from polling import until
-from support import ROOT, Web
+from server import ROOT
 
 UNIT, SOCKET = "globoapp@PACK1_0.service", "globoapp-0.0.0.0:8000.socket"
 BREAKS = {
@@ -73,11 +73,9 @@ def answer(fleet):
 
 
 @pytest.fixture(scope="module")
-def web(fleet, master):
+def web(alone, master):
     """web1 with 1.0 and nothing open."""
-    made = Web(fleet, "web1")
-    made.wipe()
-    made.deploy("1.0")
+    made = alone("web1", "1.0")
     made.call("saltutil.refresh_pillar", "wait=True")
     until(lambda: master.run("globoapp.inventory").get("web1", {}).get("version") == "1.0", 120)
     return made
@@ -147,10 +145,8 @@ def test_the_schedule_is_visible_and_reports(web, master):
     assert server["latency_ms"] > 0 and server["disk"]
 
 
-def test_a_full_disk_loses_old_releases_and_nothing_else(fleet, web, master, pillar, request):
-    other = Web(fleet, "web2")
-    other.wipe()
-    request.addfinalizer(other.wipe)
+def test_a_full_disk_loses_old_releases_and_nothing_else(alone, web, master, pillar):
+    other = alone("web2")
     other.sh(f"mkdir -p {ROOT} && mount -t tmpfs -o size=300M,mode=0755 tmpfs {ROOT}")
     for version in ("1.0", "1.1", "2.0"):
         other.deploy(version, reserve=1)
@@ -185,5 +181,5 @@ def test_deploys_made_while_the_master_was_down_are_counted_once(fleet, web, mas
 
     until(lambda: set(new) <= set(known()), 180)
     assert sorted(known()) == sorted(set(known()))
-    until(lambda: web.call("globoapp_monitor.unacknowledged") == [], 120)
+    until(lambda: web.call("globoapp_minion.acknowledge", "[]") == 0, 120)
     web.deploy("1.0")

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import urllib.request
 
 import pytest
 from machines import CHECKOUT
@@ -19,11 +18,7 @@ MANIFEST = {
     "requirements": "requirements.lock",
     "health": {"path": "/status/200", "status": 200},
 }
-PILLAR = {
-    "version": "0.10.2",
-    "port": 9000,
-    "globoapp": {"name": "httpbin", "root": "/opt/httpbin", "wheels": "salt://httpbin-wheels", "prove": 0.5, "soak": 0},
-}
+SETTINGS = {"port": 9000, "name": "httpbin", "root": "/opt/httpbin", "wheels": "salt://httpbin-wheels"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +42,7 @@ def httpbin(tmp_path_factory):
         [sys.executable, CHECKOUT / "tools/artifact.py", "--app", source.parent, "--dist", dist], check=False
     )
     assert made.returncode == 0
-    yield PILLAR
+    yield "0.10.2"
     shutil.rmtree(wheels)
     for path in dist.glob("httpbin-*.zip*"):
         path.unlink()
@@ -58,39 +53,28 @@ def _has_pip():
 
 
 @pytest.fixture
-def server(fleet, httpbin):
+def web(alone):
     """web2 with globoapp 1.1 on it; httpbin is taken off again."""
-    assert fleet.salt("web2", "state.apply", "globoapp", 'pillar={"version": "1.1"}').returncode == 0
-    yield "web2"
-    fleet.exec(
-        "web2",
-        "sh",
-        "-c",
+    server = alone("web2", "1.1")
+    yield server
+    server.sh(
         "systemctl disable --now 'httpbin@PACK0_10_2.service'; systemctl stop 'httpbin-*.socket';"
         " rm -rf /opt/httpbin /etc/systemd/system/httpbin*; systemctl daemon-reload; userdel httpbin",
+        check=False,
     )
-    fleet.salt("web2", "grains.delkey", "httpbin", "force=True")
+    server.call("grains.delkey", "httpbin", "force=True")
 
 
-def get(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return answer.status, answer.read().decode()
-
-
-def test_a_third_party_app_runs_beside_globoapp(fleet, server, httpbin):
-    address = fleet.address(server)
-    done = fleet.salt(server, "state.apply", "globoapp", f"pillar={json.dumps(httpbin)}", "--state-output=changes")
-    assert done.returncode == 0, done.stdout
-    assert json.loads(get(f"http://{address}:9000/get?a=1")[1])["args"] == {"a": "1"}
-    assert json.loads(get(f"http://{address}:8000/status/")[1])["version"] == "1.1"
-
-    again = fleet.ask(server, "state.apply", "globoapp", f"pillar={json.dumps(httpbin)}")[server]
-    assert [one["__id__"] for one in again.values() if one["changes"]] == []
-    # Each has its own unit, user, tree and grain; globoapp's highstate does not see the other one.
-    globoapp = fleet.ask(server, "state.apply", "globoapp")[server]
-    assert [one["__id__"] for one in globoapp.values() if one["changes"]] == []
-    assert fleet.ask(server, "globoapp.status")[server]["differences"] == []
-    owner = fleet.exec(server, "ps", "-o", "user=", "-C", "gunicorn").stdout.split()
-    assert {"httpbin", "globoapp"} <= set(owner)
-    grains = fleet.ask(server, "grains.item", "httpbin", "globoapp")[server]
+@pytest.mark.long
+def test_a_third_party_app_runs_beside_globoapp(web, httpbin):
+    web.deploy(httpbin, **SETTINGS)
+    assert json.loads(web.get("/get?a=1", 9000)[1])["args"] == {"a": "1"}
+    web.assert_answers("1.1")
+    # A second run of either changes nothing. Each has its own unit, user, tree and grain.
+    assert web.deploy(httpbin, **SETTINGS).changed == []
+    assert web.deploy(None).changed == []
+    web.assert_serves("1.1")
+    owners = web.sh("ps -o user= -C gunicorn").split()
+    assert {"httpbin", "globoapp"} <= set(owners)
+    grains = web.call("grains.item", "httpbin", "globoapp")
     assert (grains["httpbin"]["version"], grains["globoapp"]["version"]) == ("0.10.2", "1.1")

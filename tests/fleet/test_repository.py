@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.request
 
 import pytest
 from distribution import ROOT, tools_python
 from nginx import Nginx
 from polling import until
+from server import Server
 
 HOST, PORT, TREE = "web1", 9100, "/opt/fetched"
 CA = "/etc/globoapp-test-ca.pem"
@@ -95,8 +95,7 @@ def deploy(fleet, repository, version, **more):
 
 
 def serves(fleet):
-    with urllib.request.urlopen(f"http://{fleet.address(HOST)}:{PORT}/status/", timeout=10) as answer:
-        return json.load(answer)["version"]
+    return Server(fleet, HOST).version(PORT)
 
 
 def fetched(fleet, repository, name):

@@ -1,10 +1,8 @@
 """Debian 12 and Debian 13 side by side: one deploy, each server with the wheels of its own Python."""
 
-import json
-import urllib.request
-
 import pytest
 from machines import Fleet
+from server import ROOT, Server, apply, release_of
 
 
 @pytest.fixture(scope="module")
@@ -17,22 +15,18 @@ def both(fleet):
     these.run("down")
 
 
-@pytest.mark.parametrize(("version", "path"), [("1.1", "/status/"), ("2.0", "/status/")])
-def test_one_deploy_reaches_both(both, version, path):
-    settings = {"version": version, "globoapp": {"prove": 0.5, "soak": 0}}
-    done = both.salt("web*", "state.apply", "globoapp", f"pillar={json.dumps(settings)}", "--state-output=changes")
-    assert done.returncode == 0, done.stdout
-    for host in ("web1", "web2"):
-        with urllib.request.urlopen(f"http://{both.address(host)}:8000{path}", timeout=10) as answer:
-            assert json.load(answer)["version"] == version
-    pythons = {
-        host: both.exec(
-            host, "readlink", f"/opt/globoHUB/desafio/PACK{version.replace('.', '_')}/.venv"
-        ).stdout.strip()[-5:]
-        for host in ("web1", "web2")
-    }
+@pytest.mark.parametrize("version", ["1.1", "2.0"])
+def test_one_deploy_reaches_both(both, version):
+    runs = apply(both, "web*", version)
+    assert set(runs) == {"web1", "web2"}
+    pythons = {}
+    for name, run in runs.items():
+        run.green()
+        server = Server(both, name)
+        server.assert_answers(version)
+        server.assert_serves(version)
+        pythons[name] = server.sh(f"readlink {ROOT}/{release_of(version)}/.venv")[-5:]
     assert pythons == {"web1": "cp311", "web2": "cp313"}
-    assert [one["differences"] for one in both.ask("web*", "globoapp.status").values()] == [[], []]
 
 
 def test_the_service_is_as_closed_on_debian_13(both):

@@ -1,18 +1,13 @@
 """Deploys under load lose no request (the long run, with its figures, is `make bench`)."""
 
 import pytest
-from support import Load, Web
+from load import Load
 
 
 @pytest.fixture(scope="module")
-def web(fleet):
+def web(alone):
     """web1 with 1.0 and 1.1 on it, 1.0 serving."""
-    server = Web(fleet, "web1")
-    server.wipe()
-    server.deploy("1.1")
-    server.deploy("1.0")
-    yield server
-    server.wipe()
+    return alone("web1", "1.1", "1.0")
 
 
 def test_switches_lose_nothing(web):
@@ -24,12 +19,12 @@ def test_switches_lose_nothing(web):
 
 
 def test_a_deploy_that_changes_nothing_restarts_nothing(web):
-    before = web.sh("systemctl show -P MainPID globoapp@PACK1_0.service")
+    before = web.main_pid("1.0")
     with Load(web.url()) as load:
         outcome = web.deploy("1.0")
     load.assert_nothing_lost()
     assert outcome.changed == []
-    assert web.sh("systemctl show -P MainPID globoapp@PACK1_0.service") == before
+    assert web.main_pid("1.0") == before
 
 
 def test_the_ledger_says_what_the_switch_did_to_requests(web):

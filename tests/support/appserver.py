@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = ROOT / "salt" / "globoapp" / "files" / "gunicorn.conf.py"
+SETTINGS = ROOT / "salt" / "_utils" / "globolib" / "gunicorn_conf.py"
 CACHE = ROOT / ".lab" / "app-tests"
 
 # Puts the socket where systemd puts it and names the process that is to take it: gunicorn checks both.

@@ -83,10 +83,41 @@ def examples(docstring):
 def error_texts(path):
     """Yields (line, [fixed parts]) of each error that a Python file raises for people to read."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("CommandExecutionError", "_failed")):
+        if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("CommandExecutionError", "Failure")):
             continue
         parts = [
             part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)
         ]
         if any(re.search(r"[a-z]{3,} [a-z]{2,}", part) for part in parts):  # more than a name and a number
             yield node.lineno, parts
+
+
+def texts(path):
+    """Returns the fixed parts of all strings of a Python file, without its docstrings."""
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        " ".join(node.value.split())
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    ]
+
+
+def quoted_messages(page):
+    """Yields the messages that a page's tables say to be ours: code in the first column below "It says"."""
+    inside = False
+    for line in page.read_text().splitlines():
+        if not line.startswith("| "):
+            inside = False
+        elif re.match(r"\| (It says|And the reason) \|", line):
+            inside = True
+        elif inside:
+            first = re.split(r"(?<!\\)\|", line)[1]
+            yield from re.findall(r"`([^`]+)`", first)
+
+
+def fixed_parts(message):
+    """Yields the runs of words of a quoted message that are the same each time: no `...`, number, path or file."""
+    for piece in re.split(r"\.\.\.|\S*[\d/.]\S*|[:;,]\s|\(", message):
+        if len(piece.split()) > 1:
+            yield " ".join(piece.split())

@@ -3,10 +3,24 @@
 import re
 
 import pytest
-from documents import CHECKOUT, PAGES, commands, error_texts, examples, missing, public_functions
+from documents import (
+    CHECKOUT,
+    PAGES,
+    commands,
+    error_texts,
+    examples,
+    fixed_parts,
+    missing,
+    public_functions,
+    quoted_messages,
+    texts,
+)
+from globolib import settings
 
 MODULES = sorted((CHECKOUT / "salt/_modules").glob("*.py"))
 RUNNERS = sorted((CHECKOUT / "salt/_runners").glob("*.py"))
+ERRORS = CHECKOUT / "docs/errors.md"
+SOURCES = sorted((CHECKOUT / "salt").rglob("*.py"))
 
 
 def anchors(page):
@@ -43,14 +57,24 @@ def test_every_public_function_has_an_example(path):
 
 def test_every_error_has_its_line():
     """A fixed part of each message stands in docs/errors.md."""
-    page = (CHECKOUT / "docs/errors.md").read_text()
-    words = " ".join(page.split())
+    words = " ".join(ERRORS.read_text().split())
     unknown = []
-    for path in sorted((CHECKOUT / "salt").glob("_*/*.py")):
+    for path in SOURCES:
         for line, parts in error_texts(path):
             if not any(known in words for part in parts for known in fragments(part)):
                 unknown.append(f"{path.relative_to(CHECKOUT)}:{line}: {parts[0]!r}")
     assert unknown == []
+
+
+def test_every_line_is_what_the_code_says():
+    known = [text for path in SOURCES for text in texts(path)]
+    strange = [
+        f"{message}: {part!r}"
+        for message in quoted_messages(ERRORS)
+        for part in fixed_parts(message)
+        if not any(part in text for text in known)
+    ]
+    assert strange == []
 
 
 def fragments(part):
@@ -61,13 +85,10 @@ def fragments(part):
             yield piece
 
 
-def test_every_problem_of_the_settings_has_its_line():
+def test_every_setting_has_its_line():
     """Settings are named in docs/errors.md, each by its key."""
-    page = (CHECKOUT / "docs/errors.md").read_text()
-    source = (CHECKOUT / "salt/_utils/globoapp_settings.py").read_text()
-    keys = re.findall(r'^    "(\w+)": ', source, re.M)
-    assert keys
-    assert [key for key in dict.fromkeys(keys) if key not in page] == []
+    page = ERRORS.read_text()
+    assert [key for key in (*settings.KNOWN, *settings.SECTIONS) if key not in page] == []
 
 
 def test_a_shown_line_that_is_not_printed_is_found():
@@ -76,6 +97,13 @@ def test_a_shown_line_that_is_not_printed_is_found():
     assert missing(shown, output) is None
     assert missing([*shown, "exit code 0"], output + "exit code 1") == "exit code 0"
     assert missing(["b", "a"], "a\nb\n") == "a"
+
+
+def test_quoted_messages_are_read(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("| It says | Do |\n| --- | --- |\n| `a \\| b c`, `d` | `e` |\n\n| Salt says | Do |\n| `f` | g |\n")
+    assert list(quoted_messages(page)) == ["a \\| b c", "d"]
+    assert list(fixed_parts("port 8000 is taken: ... (process ...) listens on a/b now")) == ["is taken", ") listens on"]
 
 
 def test_console_blocks_are_read(tmp_path):

@@ -3,6 +3,9 @@
 import contextlib
 import json
 import os
+import socket
+import struct
+import time
 from typing import Any
 
 with open("manifest.json", encoding="utf-8") as handle:
@@ -22,14 +25,47 @@ errorlog = "-"
 control_socket_disable = True
 worker_tmp_dir = _runtime
 
+# Seconds for which a client may be silent in the middle of its request, or not take its answer: gunicorn's threads
+# wait for it without limit, and a handful of such clients would hold them all. (socket(7): SO_RCVTIMEO; what is
+# accepted inherits it.)
+SILENCE = 10
+
+
+def when_ready(server: Any) -> None:
+    """The sockets are there: what is accepted from them inherits the limit."""
+    for listener in server.LISTENERS:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE, 0))
+
 
 def post_worker_init(worker: Any) -> None:
     """The worker has loaded the app: say so where the deploy looks (READY=1 is sent long before)."""
+    worker.progress = os.open(f"{_runtime}/progress-{worker.pid}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    _progress(worker)
     with open(f"{_runtime}/ready-{worker.pid}", "w", encoding="ascii"):
         pass
 
 
+def _progress(worker: Any) -> None:
+    """
+    Note that the worker gets on: the time by a clock that all processes of the host share and that nobody sets. One
+    that notes nothing for long while questions wait is stuck; one that is only slow is not.
+    """
+    os.pwrite(worker.progress, b"%020d\n" % time.monotonic_ns(), 0)
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """A request has come in."""
+    _progress(worker)
+
+
+def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
+    """A request was answered."""
+    _progress(worker)
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """A worker has ended: it is not ready any more."""
-    with contextlib.suppress(FileNotFoundError):  # it ended before it had loaded the app
-        os.unlink(f"{_runtime}/ready-{worker.pid}")
+    for mark in ("ready", "progress"):
+        with contextlib.suppress(FileNotFoundError):  # it ended before it had loaded the app
+            os.unlink(f"{_runtime}/{mark}-{worker.pid}")

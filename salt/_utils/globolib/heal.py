@@ -65,9 +65,9 @@ def repair(minion: Minion, settings: Settings, entry: Entry) -> list[str]:
         The ledger line of what is deployed.
     """
     pinned = {INNER: {"version": entry.version, "port": entry.port}}
-    repairing = run.Run(dataclasses.replace(minion, pillar={**minion.pillar, **pinned}))
     done: list[str] = []
     try:
+        repairing = run.Run(dataclasses.replace(minion, pillar={**minion.pillar, **pinned}))
         with_lock = run.take_lock(minion, settings, f"repair of {entry.version}", wait=0)
         try:
             steps = repairing.steps

@@ -104,6 +104,11 @@ class Layout:
         return self.own_file("gunicorn.conf.py")
 
     @property
+    def looked(self) -> str:
+        """When the beacon looked last: gone with the boot."""
+        return os.path.join(self.run, f"{self.name}-looked")
+
+    @property
     def candidate(self) -> str:
         """The directory of what candidates read: nothing that the deployed release reads changes before a trial."""
         return self.own_file("candidate")

@@ -9,7 +9,7 @@ from globolib import systemd
 from globolib.host import Unit
 from globolib.layout import Layout
 
-TEMPORARY = (".incoming-", ".trash-", ".write-", ".build-", ".old-")
+TEMPORARY = (".incoming-", ".trash-", ".write-", ".build-")
 NOTE = "the note of a deploy that did not end"
 # What file.managed left beside its target when its process was killed, on hosts that an earlier tree deployed to.
 _SALTS_OWN = re.compile(r"gunicorn\.conf\.py[a-z0-9_]{8}\Z")
@@ -30,11 +30,7 @@ def listed(layout: Layout, shown: Mapping[str, Unit]) -> list[str]:
     owned = (layout.root, layout.virtualenvs, layout.own, layout.records, layout.artifacts, layout.failures)
     for directory in (*owned, layout.candidate, layout.own_file("started")):
         for name in _names(directory):
-            if (
-                name.startswith((".incoming-", ".trash-", ".write-"))
-                or name.endswith(".part")
-                or _SALTS_OWN.match(name)
-            ):
+            if name.startswith(TEMPORARY) or name.endswith(".part") or _SALTS_OWN.match(name):
                 left.append(os.path.join(directory, name))
     left += systemd.temporary(layout)
     for name in _names(layout.virtualenvs):
@@ -57,5 +53,5 @@ def clear(left: Iterable[str]) -> None:
             systemd.stop(path)
         elif os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
-        elif path.startswith("/"):
+        elif os.path.lexists(path):
             os.unlink(path)

@@ -63,7 +63,8 @@ def plan(settings: Settings, host: Host, target: Target) -> dict[str, str]:
     if unit in host.units and host.units[unit].file_state in ("masked", "masked-runtime"):
         steps["unmask"] = f"{unit} is masked"
     steps.update(_socket(settings, host, socket))
-    if release not in running or not host.workers.get(release):
+    # One that is being stopped has workers still, and soon none.
+    if release not in running or host.units[unit].active == "deactivating" or not host.workers.get(release):
         steps["start"] = f"{unit} does not run"
     elif reason := _restart(settings, host, socket, steps):
         steps["restart"] = reason

@@ -108,12 +108,14 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
 
 def _room(minion_id: str, resolution: Resolution, host: Host, examined: Examination) -> list[str]:
     """Whether so many bytes are free where the releases are."""
-    settings = resolution.settings
-    needed = 0 if "reserve" in resolution.invalid else settings.reserve * MIB
+    settings, needed = resolution.settings, 0
     if examined.artifact and settings.release not in host.releases:
         needed += 3 * examined.artifact.size
     if examined.target and host.virtualenv_differences.get(examined.target.virtualenv, ("absent",)):
         needed += VIRTUALENV_BYTES
+    if not needed and settings.release in host.releases:  # a rollback or a repair is the way out of a full disk
+        return []
+    needed += 0 if "reserve" in resolution.invalid else settings.reserve * MIB
     if examined.free >= needed:
         return []
     return [

@@ -39,6 +39,8 @@ def rollback(minion: Minion, version: Any = None) -> dict[str, Any]:
         return {"result": False, **answer, "comment": f"{problem}. Nothing was changed."}
     if target is None:
         return {"result": True, **answer, "comment": f"Nothing to go back to: {reason}. Nothing was changed."}
+    if minion.test:
+        return {"result": False, **answer, "comment": "The minion is configured with test: True. Nothing was changed."}
     token = identity()
     held = run.take_lock(minion, deployed, f"rollback to {target}", token=token)
     try:

@@ -27,7 +27,6 @@ from globolib import (
 )
 from globolib import settings as settings_of
 from globolib.errors import Failure
-from globolib.host import Host
 from globolib.ledger import Entry
 from globolib.minion import Minion
 from globolib.plan import Target, plan
@@ -130,7 +129,8 @@ class Run:
         if len(entries) != len(self.host.entries):  # a deploy to the same place ended meanwhile
             self.look()
         self.begun = True
-        cleared = list(self.host.leftovers)
+        # Of another deploy that was under way when this one was rendered nothing may be left by now.
+        cleared = [left for left in self.host.leftovers if not left.startswith("/") or os.path.lexists(left)]
         note = _read_note(note_path)
         # A run that was cut after its ledger line, which decides, had only its note left to take away.
         if note and note.get("id") not in [entry.id for entry in entries]:
@@ -181,6 +181,7 @@ class Run:
         """Build the virtualenv. Returns by what: ``uv`` or ``pip``."""
         if self.examined.artifact is None or self.examined.interpreter is None:
             raise Failure("; ".join(self.problems))
+        self._note_repair("build")
         built = virtualenv.build(self.minion, self.settings, self.examined.artifact.lock, self.examined.interpreter)
         self.look()
         return str(built.installer)
@@ -192,6 +193,7 @@ class Run:
             raise Failure("; ".join(self.problems))
         if made.path is None:  # the host's own copy is gone
             made = artifact.fetch(self.minion, self.settings)
+        self._note_repair("unpack")
         done = release.unpack(self.settings, made, self.target.virtualenv)
         self.look()
         return done
@@ -199,10 +201,18 @@ class Run:
     def configure(self) -> list[str]:
         """Write the files that the app's units and gunicorn read. Returns the paths of those that changed."""
         self._look_again()
+        self._note_repair("configure")
         changed = switch.configure(self.settings, self.course.target)
         if changed:
             self._look_again()
         return changed
+
+    def _note_repair(self, step: str) -> None:
+        """What runs is to start afresh when the step has put right what it reads."""
+        settings, layout = self.settings, self.settings.layout
+        if settings.release in self.host.running(layout) and step in self.steps:
+            unit = self.host.units[layout.instance(settings.release)]
+            started.note_repair(layout, settings.release, unit, self.steps[step])
 
     def try_candidate(self) -> str:
         """Try the release on a private socket. Returns what was seen."""
@@ -236,6 +246,13 @@ class Run:
         """
         if not self.begun:
             return None  # what is noted there is another run's
+        try:
+            return self._finish(failures, changed)
+        finally:  # the run is over, also where the disk does not take its line: the note tells the next one
+            self.begun = False
+            self.unlock()
+
+    def _finish(self, failures: Sequence[str], changed: Sequence[str]) -> dict[str, Any] | None:
         settings, layout = self.settings, self.settings.layout
         seen = self.course.probe.finish() if self.course.probe else None
         line = None
@@ -252,14 +269,13 @@ class Run:
                     **({"probe": seen} if seen else {}),
                 },
             )
-            if not failures:
-                release.annotate(layout, settings.release, failed=None)
             self.minion.send(f"globoapp/deploy/{self.minion.id}", line)
+        record = self.host.releases.get(settings.release)
+        if not failures and record and record.failed:  # also where there was nothing to do: it is healthy
+            release.annotate(layout, settings.release, failed=None)
         if os.path.exists(layout.note):
             os.unlink(layout.note)
             files.sync_directory(layout.own)
-        self.begun = False
-        self.unlock()
         return line
 
     def unlock(self) -> None:
@@ -300,9 +316,9 @@ def take_lock(
 def _read_note(path: str) -> dict[str, Any] | None:
     try:
         note = files.read_json(path)
-    except ValueError:  # torn by a power cut
+        return note if isinstance(note, dict) and Entry.parsed({"result": "", **note}) else None
+    except (ValueError, TypeError, RecursionError):  # torn by a power cut
         return None
-    return note if isinstance(note, dict) and Entry.parsed({"result": "", **note}) else None
 
 
 def current(minion: Minion, context: MutableMapping[str, Any]) -> Run:
@@ -326,8 +342,3 @@ def close(context: MutableMapping[str, Any]) -> None:
     known = context.pop(CONTEXT, None)
     if known:
         known[1].unlock()
-
-
-def host_of(settings: Settings) -> Host:
-    """The host as it is now."""
-    return survey.survey(settings)

@@ -152,6 +152,9 @@ def resolve(
     if section.get("user") is None:
         values["user"] = values["name"]
     address, bind_problem = checks.address(values["bind"], interfaces)
+    kept = deployed.get("address") if deployed and deployed.get("bind") == values["bind"] else None
+    if kept in interfaces.get(str(values["bind"]), ()):
+        address = kept  # another address of the interface came up, a passing one perhaps: what is deployed stays
     found = [
         *checks.each(values),
         ("bind", bind_problem),

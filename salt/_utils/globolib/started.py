@@ -8,6 +8,7 @@ nothing is noted until the next run, which notes what it finds before it repairs
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from globolib import files
 from globolib.host import Record, Unit
@@ -39,12 +40,23 @@ def note(layout: Layout, release: str, record: Record, unit: Unit) -> None:
     files.write_json(path, {"invocation": unit.invocation, "read": digests(inputs(layout, release, record))}, 0o600)
 
 
-def _noted(layout: Layout, release: str, unit: Unit) -> Mapping[str, str] | None:
+def note_repair(layout: Layout, release: str, unit: Unit, why: str) -> None:
+    """
+    Note that something which the instance reads is about to be repaired. It starts afresh then, though the files are
+    again what it had read: a worker that began meanwhile has read the other ones.
+    """
+    path = layout.started(release)
+    files.make_directory(os.path.dirname(path))
+    files.write_json(path, {"invocation": unit.invocation, "read": {}, "repaired": why}, 0o600)
+
+
+def _noted(layout: Layout, release: str, unit: Unit) -> Mapping[str, Any] | None:
     try:
         known = files.read_json(layout.started(release))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return known["read"] if known and known.get("invocation") == unit.invocation else None
+    fits = isinstance(known, dict) and known.get("invocation") == unit.invocation
+    return known if fits and isinstance(known.get("read"), dict) else None
 
 
 def is_noted(layout: Layout, release: str, unit: Unit) -> bool:
@@ -54,9 +66,12 @@ def is_noted(layout: Layout, release: str, unit: Unit) -> bool:
 
 def outdated(layout: Layout, release: str, record: Record, unit: Unit) -> str | None:
     """Why a running instance must start afresh: a file that it had read has changed. None when there is no reason."""
-    read = _noted(layout, release, unit)
-    if read is None or not unit.up:
+    noted = _noted(layout, release, unit)
+    if noted is None or not unit.up:
         return None
+    if noted.get("repaired"):
+        return f"{noted['repaired']}: repaired while it ran"
+    read = noted["read"]
     now = digests(inputs(layout, release, record))
     changed = sorted(path for path in {*read, *now} if read.get(path) != now.get(path))
     return f"{changed[0]} changed after it had started" if changed else None

@@ -75,6 +75,12 @@ def ready(layout: Layout, name: str, pids: Sequence[int], candidate: bool = Fals
     return tuple(sorted(pid for pid in pids if f"ready-{pid}" in marks))
 
 
+def progress(layout: Layout, name: str, pid: int) -> int:
+    """When a worker last took up or answered a request: CLOCK_MONOTONIC in ns; 0 where it never told."""
+    noted = files.read(os.path.join(layout.runtime(name), f"progress-{pid}"))
+    return int(noted) if noted and noted.strip().isdigit() else 0
+
+
 def _texts(settings: Settings, sockets: set[str]) -> dict[str, str | None]:
     layout = settings.layout
     wanted = layout.socket(settings.address, settings.port)

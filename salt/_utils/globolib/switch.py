@@ -5,11 +5,12 @@ when one fails, undoes it.
 What served goes on serving: put back first, collect evidence second.
 """
 
+import functools
 import logging
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from globolib import drain, files, health, ledger, processes, release, started, survey, systemd, text, units, waiting
@@ -21,6 +22,11 @@ from globolib.plan import Target, plan, proof, wanted_texts
 from globolib.settings import Settings
 
 log = logging.getLogger(__name__)
+
+SEEN_DEADLINE = 10  # seconds that the way back waits for evidence
+# Seconds without a request taken up or answered, while questions wait, after which a worker is stuck: twice what
+# gunicorn.conf.py allows a request at the end (graceful_timeout).
+STUCK = 60
 
 
 @dataclass
@@ -99,20 +105,20 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
     hold = 0 if lasts else settings.prove
     _write(units.candidate_files(settings, target.wsgi))
     _reload_if_needed(host)
-    began = time.monotonic()
+    began, failure, unit_then = time.monotonic(), None, Unit(unit)
     try:
         systemd.systemctl("start", unit)
         pids = wait_for_workers(settings, record.manifest.workers, candidate=True)
         booted = time.monotonic() - began
         _answers(settings, where, record.manifest.health)
         _stays(settings, where, record.manifest.health, pids, hold, candidate=True)
-    except Failure as failure:
-        failed = Failure(f"{settings.version} failed its trial: {failure}")
-        unit_then = systemd.unit(unit)
-        systemd.stop(unit)
-        raise _evidence(settings, failed, unit_then) from failure
+    except (Failure, OSError) as error:
+        failure, unit_then = error, _seen(unit)
     finally:
-        systemd.stop(unit)
+        _each(lambda: systemd.stop(unit))
+    if failure:
+        failed = Failure(f"{settings.version} failed its trial: {failure}")
+        raise _evidence(settings, failed, unit_then) from failure
     return f"{name} booted in {booted:.2f} s, answered as it should, and went on for {hold:g} s"
 
 
@@ -161,7 +167,7 @@ def _answers(settings: Settings, where: health.Where, wanted: Health) -> health.
 
     answer = waiting.until(right, settings.deadline)
     if answer is None:
-        raise Failure(f"GET {wanted.path} for {settings.deadline:g} s: {last}")
+        raise _NoAnswer(f"GET {wanted.path} for {settings.deadline:g} s: {last}")
     return answer
 
 
@@ -191,6 +197,30 @@ def _stays(
         raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
 
 
+def _each(*actions: Callable[[], object]) -> str:
+    """
+    Do all of these, the steps of a way back: what one of them raises keeps no other from being done. Returns what
+    went wrong, to be told after the failure.
+    """
+    wrong = ""
+    for action in actions:
+        try:
+            action()
+        except Exception as error:  # whatever it is
+            log.warning("a step of the way back failed", exc_info=True)
+            wrong += f"\nOn the way back: {error}"
+    return wrong
+
+
+def _seen(unit: str) -> Unit:
+    """A unit as it is now, for the evidence: where systemd does not say that soon, its name alone."""
+    try:
+        return systemd.unit(unit, SEEN_DEADLINE)
+    except Exception:  # evidence must not keep anything from being put back
+        log.warning("how %s failed is not known", unit, exc_info=True)
+        return Unit(unit)
+
+
 def _evidence(settings: Settings, failure: Failure, unit: Unit) -> Failure:
     """
     Mark the release as failed and keep its log; the failure to raise, with its last lines. Best effort: nothing in
@@ -217,57 +247,96 @@ def _evidence(settings: Settings, failure: Failure, unit: Unit) -> Failure:
         return Failure(f"{why}\n(no evidence could be collected: {text.line(str(error))})")
 
 
+class _NoAnswer(Failure):
+    """The service did not answer as it should."""
+
+
+class _NotOpen(Failure):
+    """systemd cannot listen on the address: the release has no part in that."""
+
+
 def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
     """
     Make the release what serves on its address: it starts beside what is there, on the same accept queue, and only
     when it takes requests the other one ends.
 
-    Returns ``{step: phrase}`` of what was done. Raises Failure when it does not come up; what was serving then goes
-    on, on the address that it had.
+    Returns ``{step: phrase}`` of what was done. Raises Failure when it does not come up, or what served does not end;
+    what was serving then goes on, on the address that it had, or it is told what runs.
     """
     layout, name = settings.layout, settings.release
     steps = plan(settings, host, course.target)
     if not steps:
         return steps
-    unit = layout.instance(name)
-    socket = layout.socket(settings.address, settings.port)
-    running, sockets = host.running(layout), host.sockets(layout)
-    others = [other for other in sockets if other != socket]
+    running, socket = host.running(layout), layout.socket(settings.address, settings.port)
+    others = [other for other in host.sockets(layout) if other != socket]
     _watch(settings, host, course)
     course.switched = True
+    try:
+        _take_up(settings, host, steps)
+    except (Failure, OSError) as failure:
+        raise _undone(settings, host, course, steps, failure) from failure
+    try:
+        systemd.enable(layout, name)
+        for other in running:
+            if other != name:
+                systemd.stop(layout.instance(other))
+        if others:
+            _close(settings, host, socket, others)
+    except (Failure, OSError) as failure:
+        unit_then = _seen(layout.instance(name))
+        came_of_it = put_back(settings, host, course)
+        failed = Failure(f"{settings.version} serves, but not alone: {failure}")
+        if not unit_then.up:
+            failed = Failure(f"{settings.version} did not start again without {', '.join(others)}: {failure}")
+            failed = _evidence(settings, failed, unit_then)
+        raise Failure(f"{failed}{came_of_it}") from failure
+    return steps
+
+
+def _take_up(settings: Settings, host: Host, steps: Mapping[str, str]) -> None:
+    """The first half of a switch: the release takes requests, beside what is there."""
+    layout, unit = settings.layout, settings.layout.instance(settings.release)
+    socket, sockets = layout.socket(settings.address, settings.port), host.sockets(layout)
     _reload_if_needed(host)
-    if "open" in steps:
-        _open(settings, socket, known=socket in host.handed)
-    if "define" in steps:
+    if "open" in steps or "define" in steps:
         systemd.write_socket(layout, settings.address, settings.port)
         systemd.systemctl("daemon-reload")
-    try:
-        if "unmask" in steps:
-            systemd.systemctl("unmask", unit)
-            systemd.systemctl("unmask", "--runtime", unit)
-        if systemd.hand_over(layout, [socket, *(other for other in others if sockets[other])]):
-            systemd.systemctl("daemon-reload")
-        if "start" in steps or "restart" in steps:
-            systemd.systemctl("restart" if name in running else "start", unit)
-        _wait_and_note(settings, host)
-    except Failure as failure:
-        unit_then = systemd.unit(unit)
-        _restore(settings, course)
-        if name not in running:
-            systemd.stop(unit)
-        if host.handed:
-            systemd.hand_over(layout, list(host.handed))
-        if "open" in steps and socket not in host.handed:
-            systemd.remove_socket(layout, socket)
+    if "open" in steps:
+        try:
+            # One that is active lacks its descriptor (see plan); start would leave it so. The release holds its own.
+            systemd.systemctl("restart", socket)
+        except Failure as failure:
+            raise _NotOpen(f"{settings.bind}:{settings.port} cannot be listened on: {failure}") from failure
+    if "unmask" in steps:
+        systemd.systemctl("unmask", unit)
+        systemd.systemctl("unmask", "--runtime", unit)
+    others = [other for other, active in sockets.items() if active and other != socket]
+    if systemd.hand_over(layout, [socket, *others]):
         systemd.systemctl("daemon-reload")
-        raise _evidence(settings, Failure(f"{settings.version} did not start: {failure}"), unit_then) from failure
-    systemd.enable(layout, name)
-    for other in running:
-        if other != name:
-            systemd.stop(layout.instance(other))
-    if others:
-        _close(settings, host, socket, others)
-    return steps
+    if "start" in steps or "restart" in steps:
+        systemd.systemctl("restart" if settings.release in host.running(layout) else "start", unit)
+    _wait_and_note(settings, host)
+
+
+def _undone(
+    settings: Settings, host: Host, course: Course, steps: Mapping[str, str], failure: Failure | OSError
+) -> Failure:
+    """Undo the first half of a switch; the failure to raise."""
+    layout, unit = settings.layout, settings.layout.instance(settings.release)
+    socket, unit_then = layout.socket(settings.address, settings.port), _seen(unit)
+    ways: list[Callable[[], object]] = [lambda: _restore(settings, course)]
+    if settings.release not in host.running(layout):
+        ways.append(lambda: systemd.stop(unit))
+    ways.append(lambda: systemd.hand_over(layout, host.handed))
+    if "open" in steps and socket not in host.handed:
+        ways.append(lambda: systemd.remove_socket(layout, socket))
+    ways.append(lambda: systemd.systemctl("daemon-reload"))
+    wrong = _each(*ways)
+    if isinstance(failure, _NotOpen):
+        words = "\n".join(f"    | {line}" for line in systemd.journal(socket, 5))
+        return Failure(f"{failure}\nWhat served goes on.{wrong}\n{words}")
+    failed = _evidence(settings, Failure(f"{settings.version} did not start: {failure}"), unit_then)
+    return Failure(f"{failed}{wrong}")
 
 
 def _wait_and_note(settings: Settings, host: Host) -> None:
@@ -312,22 +381,6 @@ def _drain(unit: str) -> None:
                 log.warning("%s: %s clients that wait on the old address are lost", unit, left)
 
 
-def _open(settings: Settings, socket: str, known: bool) -> None:
-    """Have systemd listen on the address; where it cannot, nothing is left of it. The release has no part in that."""
-    try:
-        systemd.write_socket(settings.layout, settings.address, settings.port)
-        systemd.systemctl("daemon-reload")
-        # One that is active lacks its descriptor (see plan), and start would leave it so. The release holds its own.
-        systemd.systemctl("restart", socket)
-    except Failure as failure:
-        if not known:
-            systemd.remove_socket(settings.layout, socket)
-        words = "\n".join(f"    | {line}" for line in systemd.journal(socket, 5))
-        raise Failure(
-            f"{settings.bind}:{settings.port} cannot be listened on; nothing was changed: {failure}\n{words}"
-        ) from failure
-
-
 def _watch(settings: Settings, host: Host, course: Course) -> None:
     """Ask the service every 20 ms from now on, where something serves on an address that stays."""
     running = [name for name in host.running(settings.layout) if name in host.releases]
@@ -352,24 +405,64 @@ def check(settings: Settings, host: Host, course: Course) -> str:
     soak = settings.soak if course.switched and course.is_move(settings) else 0
     try:
         answer = _answers(settings, where, wanted)
-        now = survey.again(settings, host)
-        wrong = proof(settings, now)
-        if wrong:
-            raise Failure("; ".join(wrong))
+        now = _proven(settings, host)
         _stays(settings, where, wanted, now.workers[name], soak)
-    except Failure as failure:
+    except (Failure, OSError) as failure:
         if not course.switched and course.again is None:
-            # Nothing was changed, and it does not answer: what is wedged gets one fresh start.
+            # Nothing was changed, and it does not answer: what is stuck gets one fresh start, what is slow does not.
+            if isinstance(failure, _NoAnswer) and not _stuck(settings, where, wanted):
+                why = f"{settings.version} is not healthy: {failure}\nIts workers get on, so it was not started afresh"
+                raise Failure(why) from failure
             course.again = str(failure)
-            systemd.systemctl("restart", unit)
-            _wait_and_note(settings, host)
+            try:
+                systemd.systemctl("restart", unit)
+                _wait_and_note(settings, host)
+            except (Failure, OSError) as worse:
+                why = f"{settings.version} is not healthy: {failure}; and it did not start afresh: {worse}"
+                raise _evidence(settings, Failure(why), _seen(unit)) from worse
             return f"it did not answer ({failure}) and was started afresh; " + check(settings, host, course)
-        unit_then = systemd.unit(unit)
+        unit_then = _seen(unit)
         came_of_it = put_back(settings, host, course)
         failed = _evidence(settings, Failure(f"{settings.version} is not healthy: {failure}"), unit_then)
         raise Failure(f"{failed}{came_of_it}") from failure
     seen = f"GET {where}{wanted.path}: {answer.status} in {answer.seconds * 1000:.0f} ms, from {name}"
     return seen + (f"; it stayed so for {soak:g} s" if soak else "")
+
+
+def _proven(settings: Settings, host: Host) -> Host:
+    """The host once nothing speaks against the release being what serves; a worker that died may be on its way."""
+    now, wrong = host, [""]
+
+    def right() -> bool | None:
+        nonlocal now, wrong
+        now = survey.again(settings, host)
+        wrong = proof(settings, now)
+        return None if wrong else True
+
+    if not waiting.until(right, settings.deadline):
+        raise Failure("; ".join(wrong))
+    return now
+
+
+def _stuck(settings: Settings, where: health.Where, wanted: Health) -> bool:
+    """
+    Whether there is proof that nothing works any more: no worker lives, or none of them has taken up or answered a
+    request for STUCK seconds while it was being asked. Anything else is slow, or wrong, and no reason for a restart.
+    """
+    layout, name = settings.layout, settings.release
+    asked = time.monotonic_ns()
+
+    def judged() -> bool | None:
+        pids = processes.children(systemd.unit(layout.instance(name)).pid)
+        workers = survey.ready(layout, name, pids)
+        if not workers:
+            return True
+        if health.once(where, wanted, settings.timeout)[1] is not None:
+            return False
+        last = max(asked, *(survey.progress(layout, name, pid) for pid in workers))
+        return True if time.monotonic_ns() - last > STUCK * 1e9 else None
+
+    return bool(waiting.until(judged, STUCK + settings.deadline))
 
 
 def put_back(settings: Settings, host: Host, course: Course) -> str:
@@ -379,11 +472,14 @@ def put_back(settings: Settings, host: Host, course: Course) -> str:
         return ""
     if before is None:
         # The sockets first: a client that comes would have the release started again.
-        for socket in survey.again(settings, host).sockets(layout):
-            systemd.remove_socket(layout, socket)
-        systemd.enable(layout, None)
-        systemd.stop(layout.instance(settings.release))
-        return "\nNothing was deployed here before: it was stopped."
+        sockets = {layout.socket(settings.address, settings.port), *systemd.socket_files(layout)}
+        wrong = _each(
+            *(functools.partial(systemd.remove_socket, layout, socket) for socket in sorted(sockets)),
+            lambda: systemd.hand_over(layout, ()),
+            lambda: systemd.enable(layout, None),
+            lambda: systemd.stop(layout.instance(settings.release)),
+        )
+        return f"\nNothing was deployed here before: it was stopped.{wrong}"
     old = settings.at(version=before.version, port=before.port, bind=before.bind, address=before.address)
     try:
         record = host.releases[old.release]
@@ -393,5 +489,14 @@ def put_back(settings: Settings, host: Host, course: Course) -> str:
         switch(old, survey.again(old, host), back)
         _answers(old, health.where(old.address, old.port), record.manifest.health)
     except (Failure, OSError, KeyError) as worse:
-        return f"\nAnd {before.version} could not be put back: {worse}"
+        return f"\nAnd {before.version} could not be put back: {worse}{_what_runs(settings, host)}"
     return f"\nSwitched back: {before.version} serves again."
+
+
+def _what_runs(settings: Settings, host: Host) -> str:
+    """What runs now, to be told after a failure."""
+    try:
+        running = survey.again(settings, host).running(settings.layout)
+    except (Failure, OSError) as error:
+        return f"\nWhat runs now is not known: {error}"
+    return f"\nWhat runs now: {', '.join(running) or 'nothing'}."

@@ -28,9 +28,9 @@ def systemctl(*arguments: str) -> str:
     return "\n".join(text.lines(commands.run(["systemctl", *arguments]).stdout.strip()))
 
 
-def _show(*patterns: str) -> dict[str, Unit]:
+def _show(*patterns: str, deadline: float = 120) -> dict[str, Unit]:
     # Not by systemctl(): that shortens what is long.
-    said = commands.run(["systemctl", "show", "--property", PROPERTIES, "--", *patterns]).stdout
+    said = commands.run(["systemctl", "show", "--property", PROPERTIES, "--", *patterns], deadline).stdout
     shown = {}
     for block in said.decode("utf-8", "replace").split("\n\n"):
         properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -66,9 +66,9 @@ def show(layout: Layout, *more: str) -> dict[str, Unit]:
     return {name: unit for name, unit in shown.items() if name in more or ours(layout, name)}
 
 
-def unit(name: str) -> Unit:
+def unit(name: str, deadline: float = 120) -> Unit:
     """A unit as systemd shows it; one that is not there is inactive. Raises Failure when systemctl fails."""
-    return _show(name).get(name, Unit(name))
+    return _show(name, deadline=deadline).get(name, Unit(name))
 
 
 def instance(layout: Layout, name: str, candidate: bool = False) -> str | None:

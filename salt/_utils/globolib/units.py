@@ -94,6 +94,8 @@ Environment=STATE_DIRECTORY=/tmp
 _RESTART = """\
 Restart=always
 RestartSec=250ms
+# The kernel ends the worker that takes too much memory, and gunicorn starts another: the rest goes on.
+OOMPolicy=continue
 """
 
 _NO_RESTART = """\
@@ -133,6 +135,8 @@ Description={name} on {listen}
 ListenStream={listen}
 # With the service's own descriptor still open, a new socket may take the same port.
 ReusePort=yes
+# A client that connects and says nothing is not handed to the app: until it speaks it takes the kernel's memory only.
+DeferAcceptSec=60
 # At boot the socket may come before its address.
 FreeBind=yes
 Backlog=4096

@@ -46,10 +46,10 @@ def test_a_candidate_differs_only_where_it_must():
     release, candidate = directives(units.release_unit(SHOP)), directives(units.release_unit(SHOP, candidate=True))
     assert [line for line in candidate if line not in release] == [
         ("[Unit]", "Description=shop %i (gunicorn, candidate on a private socket)"),
-        ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/candidate/%i.env"),
-        ("[Service]", "RuntimeDirectory=shop-candidate/%i"),
         ("[Service]", "DynamicUser=yes"),  # neither the account nor the state of the release that serves
         ("[Service]", "Environment=STATE_DIRECTORY=/tmp"),
+        ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/candidate/%i.env"),
+        ("[Service]", "RuntimeDirectory=shop-candidate/%i"),
         ("[Service]", f"{CANDIDATE_START} --bind unix:/run/shop-candidate/%i/gunicorn.sock ${{WSGI_TARGET}}"),
         ("[Service]", "Restart=no"),
         ("[Service]", "CPUWeight=20"),
@@ -60,13 +60,14 @@ def test_a_candidate_differs_only_where_it_must():
         ("[Unit]", "Description=shop %i (gunicorn)"),
         ("[Unit]", "StartLimitIntervalSec=0"),
         ("[Service]", "User=web"),
-        ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/%i.env"),
-        ("[Service]", "RuntimeDirectory=shop/%i"),
         ("[Service]", "StateDirectory=shop"),
         ("[Service]", "StateDirectoryMode=0700"),
+        ("[Service]", "EnvironmentFile=/srv/shops/one/.globoapp/%i.env"),
+        ("[Service]", "RuntimeDirectory=shop/%i"),
         ("[Service]", f"{START} ${{WSGI_TARGET}}"),
         ("[Service]", "Restart=always"),
         ("[Service]", "RestartSec=250ms"),
+        ("[Service]", "OOMPolicy=continue"),
         ("[Install]", "WantedBy=multi-user.target"),
     ]
 

@@ -1,4 +1,1 @@
-"""
-Monitoring: what a server sees of itself (thresholds, probes, look, report), and what the master makes of it (store,
-incoming, watch, inventory, metrics, notify).
-"""
+"""Monitoring: what a server sees of itself and tells its master, and what the master makes of it."""

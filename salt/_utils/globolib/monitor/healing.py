@@ -5,10 +5,8 @@ from collections.abc import Sequence
 # At most so many attempts in so many seconds; the pause before each grows.
 ATTEMPTS, WINDOW = 3, 600
 PAUSES = (0, 20, 60)
-
-# So many times in the same span a server may say that it did not try (a deploy is under way) without it counting as an
-# attempt, and so many seconds later it is asked again.
-REFUSALS, REFUSED = 30, 10
+# A server that refuses (a deploy is under way) has not been tried, and is asked again: so often in the same time.
+REFUSALS, REFUSED_PAUSE = 30, 10
 
 
 def decide(attempts: Sequence[float], not_before: float, now: float) -> str:
@@ -20,7 +18,7 @@ def decide(attempts: Sequence[float], not_before: float, now: float) -> str:
 
     Returns ``"now"``, ``"wait"`` or ``"over"``.
     """
-    recent = [one for one in attempts if now - one < WINDOW]
+    recent = [time for time in attempts if now - time < WINDOW]
     if len(recent) >= ATTEMPTS:
         return "over" if now - recent[-1] >= PAUSES[-1] else "wait"
     if now < not_before or (recent and now - recent[-1] < PAUSES[len(recent)]):
@@ -28,6 +26,6 @@ def decide(attempts: Sequence[float], not_before: float, now: float) -> str:
     return "now"
 
 
-def is_credible(refusals: Sequence[float], now: float) -> bool:
-    """Whether a server may once more say that it did not try. ``refusals``: when it said so before."""
-    return sum(now - time < WINDOW for time in refusals) < REFUSALS
+def may_refuse(refusals: Sequence[float], now: float) -> bool:
+    """Whether one more refusal is taken for what it says; a server that refuses without end counts as tried."""
+    return len([time for time in refusals if now - time < WINDOW]) < REFUSALS

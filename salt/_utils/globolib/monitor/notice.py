@@ -31,7 +31,9 @@ def notice(alert: Mapping[str, Any], state: str, now: str) -> dict[str, str]:
 
 
 def fill(template: Any, values: Mapping[str, str]) -> Any:
-    """A template with each ``{field}`` in its texts replaced; the rest as it is."""
+    """
+    A template with each ``{field}`` in its texts replaced; the rest as it is.
+    """
     if isinstance(template, str):
         return re.sub(r"\{(\w+)\}", lambda match: values.get(match.group(1), match.group(0)), template)
     if isinstance(template, dict):
@@ -41,6 +43,6 @@ def fill(template: Any, values: Mapping[str, str]) -> Any:
     return template
 
 
-def pause(failures: int) -> int:
+def pause(failures: int) -> float:
     """Seconds to wait after so many failures in a row."""
     return BACKOFF[min(failures, len(BACKOFF)) - 1] if failures else 0

@@ -6,10 +6,12 @@ Pure functions: no file, no process, no network.
 
 import difflib
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 # Seconds, percent and milliseconds; a probe that is False is off. `every` is the pace of looking,
 # `samples` how many looks in a row make a probe bad, or clear again.
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "reminder": 0,
     "api": {"every": 1, "samples": 2, "timeout": 1, "latency_ms": 800},
     "disk": {"every": 10, "samples": 2, "percent": 90, "clear": 85, "logs_days": 14},
@@ -19,7 +21,7 @@ DEFAULTS = {
 PROBES = ("api", "disk", "cpu", "memory")
 
 # Ranges of what DEFAULTS names; whole numbers where the type says so.
-RANGES = {
+RANGES: dict[str, tuple[float, float, str]] = {
     "every": (1, 3600, "seconds"),
     "samples": (1, 100, "looks in a row"),
     "timeout": (0.1, 10, "seconds"),
@@ -32,16 +34,16 @@ RANGES = {
 }
 WHOLE = ("samples", "logs_days")
 
-NOTIFY = {"url": None, "template": {"text": "{summary}"}, "timeout": 5, "headers": {}}
+NOTIFY: dict[str, Any] = {"url": None, "template": {"text": "{summary}"}, "timeout": 5, "headers": {}}
 FIELDS = ("summary", "state", "host", "probe", "message", "value", "threshold", "since", "until", "time", "id")
 
 
-def _near(key, known):
+def _near(key: Any, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(str(key), known, 1)
-    return f": did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
 
 
-def _number_problem(where, key, value):
+def _number_problem(where: str, key: str, value: Any) -> str | None:
     low, high, unit = RANGES[key]
     whole = key in WHOLE
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
@@ -50,16 +52,16 @@ def _number_problem(where, key, value):
     return None
 
 
-def _probe_problems(probe, given):
+def _probe_problems(probe: str, given: Any) -> list[str]:
     where, known = f"globoapp:monitor:{probe}", list(DEFAULTS[probe])
     if given is False:
         return []
-    if not isinstance(given, dict):
+    if not isinstance(given, Mapping):
         return [f"{where} is {given!r}: a mapping of {', '.join(known)}, or False to switch the probe off"]
     wrong = []
     for key, value in given.items():
         if key not in known:
-            wrong.append(f"{where}:{key} is no setting{_near(key, known)}")
+            wrong.append(f"{where}:{key} is an unknown setting{_near(key, known)}")
         else:
             wrong += filter(None, [_number_problem(where, key, value)])
     if wrong:
@@ -72,18 +74,18 @@ def _probe_problems(probe, given):
     return wrong
 
 
-def problems(section, notify=None):
+def problems(section: Any, notify: Any = None) -> list[str]:
     """
     Everything that is wrong with ``globoapp:monitor`` and ``globoapp:notify``: a list of lines.
     """
     wrong = _notify_problems({} if notify is None else notify)
     section = {} if section is None else section
-    if not isinstance(section, dict):
+    if not isinstance(section, Mapping):
         return [f"globoapp:monitor is {section!r}: a mapping of {', '.join(DEFAULTS)}", *wrong]
     found = []
     for key, value in section.items():
         if key not in DEFAULTS:
-            found.append(f"globoapp:monitor:{key} is no probe and no setting{_near(key, list(DEFAULTS))}")
+            found.append(f"globoapp:monitor:{key} is an unknown setting{_near(key, list(DEFAULTS))}")
         elif key in PROBES:
             found += _probe_problems(key, value)
         else:
@@ -91,15 +93,15 @@ def problems(section, notify=None):
     return found + wrong
 
 
-def pillar_problems(pillar):
+def pillar_problems(pillar: Mapping[str, Any]) -> list[str]:
     """
-    The same for a whole pillar. None where ``globoapp`` is no mapping: that is reported elsewhere.
+    The same for a whole pillar. Empty where ``globoapp`` is not a mapping: that is reported elsewhere.
     """
-    given = pillar.get("globoapp", {})
-    return problems(given.get("monitor"), given.get("notify")) if isinstance(given, dict) else []
+    section = pillar.get("globoapp", {})
+    return problems(section.get("monitor"), section.get("notify")) if isinstance(section, Mapping) else []
 
 
-def _texts(template):
+def _texts(template: Any) -> Iterator[str]:
     """Every string in a template, however deep."""
     if isinstance(template, str):
         yield template
@@ -111,11 +113,11 @@ def _texts(template):
             yield from _texts(value)
 
 
-def _notify_problems(notify):
+def _notify_problems(notify: Any) -> list[str]:
     where = "globoapp:notify"
-    if not isinstance(notify, dict):
+    if not isinstance(notify, Mapping):
         return [f"{where} is not a mapping of {', '.join(NOTIFY)}"]
-    wrong = [f"{where}:{key} is no setting{_near(key, list(NOTIFY))}" for key in notify if key not in NOTIFY]
+    wrong = [f"{where}:{key} is an unknown setting{_near(key, list(NOTIFY))}" for key in notify if key not in NOTIFY]
     url = notify.get("url")
     # The address of a webhook is a secret: it is never shown.
     if url is not None and not (isinstance(url, str) and re.match(r"https?://[^\s/]+\S*\Z", url)):
@@ -135,14 +137,14 @@ def _notify_problems(notify):
     return wrong
 
 
-def settle(section):
+def settle(section: Any) -> dict[str, Any]:
     """
     The settings to look by: DEFAULTS with pillar's on top. A probe that pillar sets wrongly has a key
     ``problem`` and else its defaults; one that is off is False.
 
     Returns ``{"reminder", "api": {...} or False, ...}``.
     """
-    section = section if isinstance(section, dict) else {}
+    section = section if isinstance(section, Mapping) else {}
     settled = {}
     for key, default in DEFAULTS.items():
         given = section.get(key)
@@ -157,7 +159,7 @@ def settle(section):
     return settled
 
 
-def busy_percent(before, after):
+def busy_percent(before: Mapping[str, float], after: Mapping[str, float]) -> float | None:
     """
     How busy the processors were between two psutil.cpu_times() (as dicts): percent, or None when no time passed.
     """
@@ -168,7 +170,7 @@ def busy_percent(before, after):
     return round(100 * (total - idle) / total, 1) if total > 0 else None
 
 
-def over(percent, settings, what):
+def over(percent: float, settings: Mapping[str, Any], what: str) -> dict[str, Any]:
     """
     A sample of a value that is bad above ``percent``: ``{"bad": True, False, or None in between, ...}``.
     """
@@ -181,7 +183,7 @@ def over(percent, settings, what):
     }
 
 
-def under(percent, settings, what):
+def under(percent: float, settings: Mapping[str, Any], what: str) -> dict[str, Any]:
     """
     A sample of a value that is bad below ``available``: as :func:`over` gives it.
     """
@@ -194,7 +196,9 @@ def under(percent, settings, what):
     }
 
 
-def judge(track, sample, settings, reminder, now):
+def judge(
+    track: dict[str, Any], sample: Mapping[str, Any], settings: Mapping[str, Any], reminder: float, now: float
+) -> str | None:
     """
     Whether a sample makes an event: at the edge from good to bad and back, each after ``samples`` looks
     in a row, and every ``reminder`` seconds while bad.

@@ -1,0 +1,157 @@
+"""
+The door: what comes in by event is foreign, whoever signed it, and goes no further before it fits. Pure, never raises.
+
+Each function returns what fits, cleaned (unknown keys gone, texts harmless and of limited length), or a str: why it
+does not.
+"""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from globolib import text
+
+# What a beacon may report on (its own failure is "monitor").
+BEACON = ("api", "disk", "cpu", "memory", "monitor")
+STATES = ("bad", "clear", "reminder")
+RESULTS = ("healed", "failed", "refused")
+MESSAGE, WORD, PHRASES = 4000, 200, 200  # characters, characters, phrases of a list
+DEPLOYS = 100  # ledger lines of one report
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)\Z")
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def decoded(data: Any) -> Any:
+    """
+    What a reactor has passed on: JSON in base64, since YAML does not take every text that JSON can write. Anything else
+    is as it came (a person types a mapping); what cannot be decoded is None.
+    """
+    if not isinstance(data, str):
+        return data
+    try:
+        return json.loads(base64.b64decode(data, validate=True))
+    except (ValueError, RecursionError):
+        return None
+
+
+def time(value: Any, arrival: str) -> str:
+    """A time as the records write it; that of arrival where it is none, or lies in the future."""
+    if isinstance(value, str) and _TIME.match(value):
+        try:
+            parsed = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            return arrival
+        written = parsed.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return min(written, arrival)
+    return arrival
+
+
+def number(value: Any) -> float | None:
+    """A finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if math.isfinite(value) and abs(value) < 1e15 else None
+
+
+def word(value: Any, limit: int = WORD) -> str | None:
+    """A harmless line, else None."""
+    return text.line(value, limit) if isinstance(value, str) else None
+
+
+def message(value: Any) -> str:
+    """Harmless text of several lines."""
+    return "\n".join(text.lines(str(value)[: 2 * MESSAGE], most=60))[:MESSAGE] if isinstance(value, str) else ""
+
+
+def phrases(value: Any) -> list[str]:
+    """A list of harmless texts."""
+    return [message(phrase) for phrase in value[:PHRASES]] if isinstance(value, (list, tuple)) else []
+
+
+def _seen(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a probe saw."""
+    seen = {"value": number(data.get("value")), "threshold": number(data.get("threshold"))}
+    return {**seen, "message": message(data.get("message")), **({"slow": True} if data.get("slow") is True else {})}
+
+
+def edge(data: Any, arrival: str) -> dict[str, Any] | str:
+    """A beacon's event: ``{"probe", "state", "since", "time", "value", "threshold", "message"}``."""
+    if not isinstance(data, Mapping):
+        return "an alert that is not a mapping"
+    probe, state = data.get("probe"), data.get("state")
+    if probe not in BEACON or state not in STATES:
+        return f"an alert of probe {text.line(repr(probe), 60)}, state {text.line(repr(state), 60)}: neither is known"
+    since = time(data.get("since"), arrival)
+    return {"probe": probe, "state": state, "since": since, "time": time(data.get("time"), arrival), **_seen(data)}
+
+
+def healed(data: Any) -> dict[str, Any] | str:
+    """What came of an attempt to heal: ``{"result", "comment"}``."""
+    if not isinstance(data, Mapping) or data.get("result") not in RESULTS:
+        return "an answer of healing without a known result"
+    return {"result": data["result"], "comment": message(data.get("comment"))[:2000]}
+
+
+def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
+    """A ledger line."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("id"), str) or not _ID.match(data["id"]):
+        return "a ledger line without an id"
+    version, result = word(data.get("version"), 40), word(data.get("result"), 20)
+    if not version or not result:
+        return "a ledger line without version and result"
+    line: dict[str, Any] = {"id": data["id"], "version": version, "result": result}
+    line["time"] = time(data.get("time"), arrival)
+    for key in ("host", "name", "bind", "address", "action", "from", "jid"):
+        if key in data:
+            line[key] = word(data[key])
+    for key in ("port", "duration"):
+        if key in data:
+            line[key] = number(data[key])
+    for key in ("changed", "failed"):
+        if key in data:
+            line[key] = phrases(data[key])
+    if isinstance(data.get("probe"), Mapping):
+        probe = data["probe"]
+        line["probe"] = {key: number(probe.get(key)) for key in ("sent", "failed", "longest_gap_ms")}
+        if "first_failure" in probe:
+            line["probe"]["first_failure"] = word(probe["first_failure"])
+    return line
+
+
+def report(data: Any, arrival: str) -> dict[str, Any] | str:
+    """A server's report of the minute; ``deploys`` as they came, to be judged one by one."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("health"), Mapping):
+        return "a report without health"
+    health = data["health"]
+    disk = data.get("disk") if isinstance(data.get("disk"), Mapping) else {}
+    opened = data.get("open") if isinstance(data.get("open"), Mapping) else {}
+    return {
+        "time": time(data.get("time"), arrival),
+        "health": {
+            "healthy": health.get("healthy") is True,
+            "version": word(health.get("version"), 40),
+            "latency_ms": number(health.get("latency_ms")),
+            "problems": phrases(health.get("problems"))[:20],
+        },
+        "version": word(data.get("version"), 40),
+        "port": number(data.get("port")),
+        "disk": {
+            text.line(path): number(percent)
+            for path, percent in list((disk or {}).items())[:50]
+            if isinstance(path, str) and number(percent) is not None
+        },
+        "cpu": number(data.get("cpu")),
+        "memory": number(data.get("memory")),
+        "looked": number(data.get("looked")),
+        "open": {
+            probe: {"since": time(track.get("since"), arrival), **_seen(track)}
+            for probe, track in (opened or {}).items()
+            if probe in BEACON and isinstance(track, Mapping)
+        },
+        "deploying": data.get("deploying") is not None,
+        "deploys": list(data["deploys"])[:DEPLOYS] if isinstance(data.get("deploys"), (list, tuple)) else [],
+    }

@@ -1,0 +1,171 @@
+"""
+What the master knows, for people: every server, every alert, every deploy. A record that is not what it should be is
+left out with a line in the log, and hides no other.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from globolib.errors import Failure
+from globolib.monitor.store import Store
+from globolib.monitor.watch import SILENT
+
+log = logging.getLogger(__name__)
+
+# Seconds without a look of the beacon after which a server is not watched: it was switched off, and forgotten.
+UNWATCHED = 120
+
+Record = dict[str, Any]
+
+
+def _sound(records: Mapping[str, Record], *keys: str) -> list[Record]:
+    """The records that have texts under these keys."""
+    sound = []
+    for name, record in records.items():
+        if all(isinstance(record.get(key), str) for key in keys):
+            sound.append(record)
+        else:
+            log.warning("the record %s is broken (it should have %s) and was left out", name, ", ".join(keys))
+    return sound
+
+
+def servers(store: Store, expected: Collection[str]) -> dict[str, Record | None]:
+    """
+    What is known of each server, by host.
+
+    expected
+        The servers that pillar names; one that never reported is there with None.
+    """
+    known: dict[str, Record | None] = dict(store.records("servers"))
+    return dict(sorted({**dict.fromkeys(expected), **known}.items()))
+
+
+def _is_silent(known: Record | None) -> bool:
+    heard = (known or {}).get("heard_epoch")
+    return not isinstance(heard, (int, float)) or time.time() - heard > SILENT
+
+
+def silent(store: Store, expected: Collection[str]) -> dict[str, str | None]:
+    """The servers that have missed three reports: ``{host: time of the last one, or None}``."""
+    return {host: (known or {}).get("heard") for host, known in servers(store, expected).items() if _is_silent(known)}
+
+
+def _is_watched(report: Mapping[str, Any]) -> bool | None:
+    """Whether the server's beacon looks; None where it has not told."""
+    if not report:
+        return None
+    looked = report.get("looked")
+    return isinstance(looked, (int, float)) and looked < UNWATCHED
+
+
+def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
+    """Every server: what is deployed on it, whether it is well, when it was heard of last."""
+    opened, listed = _sound(store.records("open"), "host", "probe"), {}
+    for host, known in servers(store, expected).items():
+        report = (known or {}).get("report")
+        report = report if isinstance(report, Mapping) else {}
+        health = report.get("health") if isinstance(report.get("health"), Mapping) else {}
+        deploys = sorted(_deploys(store, host), key=lambda entry: str(entry["time"]))
+        last = {key: deploys[-1].get(key) for key in ("time", "version", "action", "result")} if deploys else None
+        listed[host] = {
+            "version": report.get("version"),
+            "port": report.get("port"),
+            "healthy": (health or {}).get("healthy"),
+            "latency_ms": (health or {}).get("latency_ms"),
+            "disk": report.get("disk"),
+            "cpu": report.get("cpu"),
+            "memory": report.get("memory"),
+            "watched": _is_watched(report),
+            "last_deploy": last,
+            "alerts": {alert["probe"]: alert.get("message", "") for alert in opened if alert["host"] == host},
+            "heard": (known or {}).get("heard"),
+            "silent": _is_silent(known),
+        }
+    return listed
+
+
+def forget(store: Store, host: str) -> bool:
+    """Take a server out of the records: its reports, its alerts and its deploys. Returns whether it was known."""
+    with store.exclusive():
+        known = store.get("servers", host) is not None
+        for key in store.keys("open"):
+            if key.rpartition(":")[0] == host:
+                store.drop("open", key)
+        for key in store.keys(f"deploys/{host}"):
+            store.drop(f"deploys/{host}", key)
+        for bank in ("servers", "healing", "refused"):
+            store.drop(bank, host)
+    return known
+
+
+def _time(name: str, value: Any) -> str:
+    """A time from the command line as the records write it: ``2026-11-23`` or ``2026-11-23T16:00``."""
+    written = str(value).replace(" ", "T").rstrip("Z")
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,3})?)?)?)?", written):
+        raise Failure(f"{name} is {value!r}: a day or a time in UTC, like 2026-11-23 or 2026-11-23T16:00")
+    return written
+
+
+def between(arguments: Mapping[str, Any], until: Any) -> tuple[str, str]:
+    """
+    A span of time: from ``arguments["from"]`` to ``until``. A day or a minute as the end means its end.
+
+    Raises Failure: not a time, or an unknown argument.
+    """
+    unknown = [key for key in arguments if key != "from" and not key.startswith("__")]
+    if unknown:
+        raise Failure(f"{', '.join(unknown)}: an unknown argument; there are: from, until, host")
+    since = arguments.get("from")
+    low = _time("from", since) if since is not None else ""
+    return low, (_time("until", until) + "~" if until is not None else "~")
+
+
+def alerts(store: Store, arguments: Mapping[str, Any], until: Any = None, host: str | None = None) -> Record:
+    """
+    What is open now, and with ``from`` or ``until`` what was in a span of time: ``{"open": [...], "history": [...]}``.
+    """
+    low, high = between(arguments, until)
+    now = _sound(store.records("open"), "host", "since")
+    opened = sorted((alert for alert in now if host in (None, alert["host"])), key=lambda alert: alert["since"])
+    answer: Record = {"open": opened}
+    if arguments.get("from") or until:
+        past = [*_sound(store.records("past", lambda key: key <= high), "host", "since"), *opened]
+        answer["history"] = sorted(
+            (
+                alert
+                for alert in past
+                if host in (None, alert["host"]) and alert["since"] <= high and (alert.get("until") or "~") >= low
+            ),
+            key=lambda alert: alert["since"],
+        )
+    return answer
+
+
+def _deploys(store: Store, host: str) -> list[Record]:
+    return _sound(store.records(f"deploys/{host}"), "time", "version", "result")
+
+
+def history(
+    store: Store, arguments: Mapping[str, Any], host: str | None = None, until: Any = None, limit: int = 50
+) -> list[Record]:
+    """Every deploy on every server (or on one), newest first; ``limit`` 0 is all."""
+    low, high = between(arguments, until)
+    entries = [
+        entry
+        for minion in ([host] if host else store.keys("servers"))
+        for entry in _deploys(store, minion)
+        if low <= entry["time"] <= high
+    ]
+    entries.sort(key=lambda entry: str(entry["time"]), reverse=True)
+    return entries[:limit] if limit else entries
+
+
+def refused(store: Store) -> dict[str, Record]:
+    """What servers sent and was not taken in: ``{host: {"count", "why", "time"}}``, the last reason of each."""
+    return {
+        host: {key: record.get(key) for key in ("count", "why", "time")}
+        for host, record in store.records("refused").items()
+    }

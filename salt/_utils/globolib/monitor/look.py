@@ -1,0 +1,132 @@
+"""
+What the beacon does at each turn of the minion's loop: a look by every probe that is due; an event where one has gone
+bad or has cleared.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from globolib import files, ledger, lock
+from globolib.layout import Layout
+from globolib.minion import Minion
+from globolib.monitor import probes, thresholds
+from globolib.monitor.probes import Memory
+from globolib.settings import Settings, root_of
+
+log = logging.getLogger(__name__)
+
+# A probe that had to wait must not hold up the minion's loop: it pauses so many times as long.
+PAUSE = 4
+
+
+def begin(minion: Minion) -> Memory:
+    """What is remembered between looks, at the first one."""
+    section = minion.pillar_section
+    name = section.get("name") if isinstance(section.get("name"), str) else Settings.name
+    layout = Settings(name=str(name), root=root_of(minion.pillar)).layout
+    return Memory(layout, minion.cache)
+
+
+def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
+    """
+    One look by every probe that is due. While a deploy is under way nobody looks.
+
+    Returns the events that are to be fired, mostly none: ``[{"tag": "api/bad", "probe": "api", "state": "bad", "clear"
+    or "reminder", "value", "threshold", "message", "since", "time"}]``.
+    """
+    if memory.tracks is None:
+        memory.tracks = {probe: {"open": True, **track} for probe, track in opened(minion).items()}
+    _looked(memory)
+    if lock.holder(memory.layout.lock) is not None:
+        for track in memory.tracks.values():
+            track["run"] = 0
+        return []
+    settings, events = thresholds.settle(minion.pillar_section.get("monitor")), []
+    for probe in probes.PROBES:
+        began = time.monotonic()
+        if settings[probe] is False or began < memory.due.get(probe, 0):
+            continue
+        sample = probes.sample(probe, settings[probe], memory)
+        ended = time.monotonic()
+        # Half a turn of grace: a look must not slip to the next turn because this one came early.
+        memory.due[probe] = max(began + settings[probe]["every"] - 0.5, ended + PAUSE * (ended - began))
+        if sample is not None:
+            events += _judged(memory.tracks.setdefault(probe, {}), probe, sample, settings)
+    for probe, track in memory.tracks.items():
+        if settings.get(probe) is False and track["open"]:
+            sample = {"bad": False, "value": None, "threshold": None, "message": "the probe was switched off"}
+            events += _judged(track, probe, sample, {**settings, probe: {"samples": 1}})
+    if events:
+        _remember(minion, memory.tracks)
+    return events
+
+
+def _looked(memory: Memory) -> None:
+    """Note that the beacon looks: one that somebody has switched off and forgotten is to be seen."""
+    try:
+        with open(memory.layout.looked, "w", encoding="ascii") as handle:
+            handle.write(f"{time.monotonic():.0f}\n")
+    except OSError as error:
+        log.error("%s cannot be written: %s", memory.layout.looked, error)
+
+
+def last_look(layout: Layout) -> float | None:
+    """Seconds since the beacon looked last; None where it has not looked since the boot."""
+    noted = files.read(layout.looked)
+    return time.monotonic() - float(noted) if noted and noted.strip().isdigit() else None
+
+
+def _judged(
+    track: dict[str, Any], probe: str, sample: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    state = thresholds.judge(track, sample, settings[probe], settings["reminder"], time.monotonic())
+    # What was only slow, and does not answer any more, is news: slow is not healed.
+    worse = track["open"] and track.get("slow") and sample["bad"] and not sample.get("slow")
+    track["worse"] = track.get("worse", 0) + 1 if worse else 0
+    if state is None and track["worse"] >= settings[probe]["samples"]:
+        state = "bad"
+    if state is None:
+        return []
+    now = ledger.now()
+    if state == "bad" and not worse:
+        track["since"] = now
+    seen = {key: sample[key] for key in ("value", "threshold", "message")}
+    track.pop("slow", None)
+    if sample.get("slow"):
+        seen["slow"] = True
+    track.update(seen, worse=0)
+    event = {"tag": f"{probe}/{state}", "probe": probe, "state": state, "since": track.get("since"), "time": now}
+    return [{**event, **seen}]
+
+
+def _state_path(minion: Minion) -> str:
+    # Not below the root: its file system may be the one that is full.
+    return os.path.join(minion.cache, "globoapp_monitor.json")
+
+
+def _remember(minion: Minion, tracks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Keep what is open for the next life of the minion, and for the reports."""
+    passing = ("run", "said", "worse")  # counts of this process, and times of its clock
+    kept = {
+        probe: {key: value for key, value in track.items() if key not in passing}
+        for probe, track in tracks.items()
+        if track["open"]
+    }
+    try:
+        files.write_json(_state_path(minion), kept)
+    except OSError as error:  # a full disk must not keep the alert about it from going out
+        log.error("%s cannot be written: %s", _state_path(minion), error)
+
+
+def opened(minion: Minion) -> dict[str, dict[str, Any]]:
+    """The probes that are bad at this moment, as the beacon knows them: ``{"api": {"since", "message", ...}}``."""
+    try:
+        known = files.read_json(_state_path(minion))
+    except (ValueError, RecursionError):  # torn by a power cut: the next look finds out anew
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {probe: track for probe, track in known.items() if probe in probes.PROBES and isinstance(track, dict)}

@@ -1,0 +1,147 @@
+"""
+Brings alerts to people: the queue of notifications, and the webhook that they go to.
+
+An alert is in the queue from the moment that it is recorded until the endpoint has said 2xx, over restarts of the
+master. One that cannot be delivered at all goes to the dead letters, and the rest goes on.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from globolib.monitor import notice
+from globolib.monitor.store import Store
+
+log = logging.getLogger(__name__)
+
+# Attempts that one notification may take while its endpoint takes others; about four hours.
+ATTEMPTS = 50
+# Seconds for which a server's settings are not asked of its pillar again.
+FRESH = 60
+
+
+class Notifier:
+    """
+    section
+        ``globoapp:notify`` of a server's pillar, as the master renders it now; raises what rendering raises.
+    context
+        What outlives this object: the endpoints' failures, the settings of each server.
+    """
+
+    def __init__(
+        self, store: Store, section: Callable[[str], Mapping[str, Any]], context: MutableMapping[str, Any]
+    ) -> None:
+        self.store, self._section = store, section
+        self._settings: MutableMapping[str, tuple[float, Mapping[str, Any]]]
+        self._settings = context.setdefault("globoapp.notify.pillar", {})
+        self._endpoints: MutableMapping[str, dict[str, float]] = context.setdefault("globoapp.notify.endpoints", {})
+
+    def _webhook(self, minion: str) -> Mapping[str, Any]:
+        if minion not in self._settings or time.monotonic() > self._settings[minion][0]:
+            self._settings[minion] = (time.monotonic() + FRESH, self._section(minion))
+        return self._settings[minion][1]
+
+    def deliver(self) -> dict[str, int]:
+        """
+        Send what is due, oldest first. An endpoint that fails is left alone for a while (1 s, 2 s, 4 s ... 5 min), and
+        keeps its notifications in the queue.
+
+        Returns ``{"sent", "waiting", "unwanted", "dead"}``: how many (unwanted: pillar names no webhook for that
+        server; dead: they went to the dead letters).
+        """
+        count = {"sent": 0, "waiting": 0, "unwanted": 0, "dead": 0}
+        if not self.store.keys("queue"):
+            return count
+        with self.store.exclusive("delivery"):
+            for key, entry in self.store.records("queue").items():
+                try:
+                    outcome = self._deliver(key, entry)
+                except Exception as error:  # one that is broken must not keep the others from going out
+                    outcome = self._bury(key, entry, f"{type(error).__name__}: {error}")
+                count[outcome] += 1
+        return count
+
+    def _bury(self, key: str, entry: Mapping[str, Any], why: str) -> str:
+        """Take a notification out of the queue and keep it where people see it."""
+        log.error("a notification was given up and put to the dead letters: %s", why)
+        self.store.put("dead", key, {**entry, "why": why})
+        self.store.drop("queue", key)
+        return "dead"
+
+    def _deliver(self, key: str, entry: dict[str, Any]) -> str:
+        host = entry["alert"]["host"]
+        try:
+            webhook = self._webhook(host)
+        except Exception as error:  # rendering pillar may raise anything; the notification stays queued
+            log.error("a notification waits: %s", error)
+            return "waiting"
+        if not webhook.get("url"):
+            self.store.drop("queue", key)
+            return "unwanted"
+        state = self._endpoints.setdefault(webhook["url"], {"failures": 0, "not_before": 0})
+        if time.monotonic() < state["not_before"]:
+            return "waiting"
+        problem = send(webhook, entry)
+        if problem is None:
+            state.update(failures=0, not_before=0)
+            self.store.drop("queue", key)
+            return "sent"
+        state["failures"] += 1
+        pause = notice.pause(int(state["failures"]))
+        state["not_before"] = time.monotonic() + pause
+        log.error(
+            "the webhook at %s failed (%s), %d times in a row; it is tried again in %d s, nothing is lost meanwhile",
+            urlsplit(webhook["url"]).hostname,
+            problem,
+            state["failures"],
+            pause,
+        )
+        attempts = int(entry.get("attempts", 0)) + 1
+        if attempts >= ATTEMPTS:
+            return self._bury(key, entry, f"{attempts} attempts failed, the last one: {problem}")
+        self.store.put("queue", key, {**entry, "attempts": attempts})
+        return "waiting"
+
+    def pending(self) -> list[dict[str, Any]]:
+        """What has not been delivered yet, oldest first: ``[{"host", "probe", "state", "time", "message"}]``."""
+        return [_told(entry) for entry in self.store.records("queue").values()]
+
+    def dead_letters(self, drop: bool = False) -> list[dict[str, Any]]:
+        """What could not be delivered, with ``why``; with ``drop`` it is forgotten afterwards."""
+        letters = self.store.records("dead")
+        if drop:
+            for key in letters:
+                self.store.drop("dead", key)
+        return [{**_told(entry), "why": entry.get("why")} for entry in letters.values()]
+
+
+def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
+    alert = entry.get("alert") if isinstance(entry.get("alert"), Mapping) else {}
+    told = {key: (alert or {}).get(key) for key in ("host", "probe", "message")}
+    return {**told, "state": entry.get("state"), "time": entry.get("time")}
+
+
+def send(webhook: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+    """POST one notification. Returns what went wrong, or None."""
+    values = notice.notice(entry["alert"], entry["state"], entry["time"])
+    body = notice.fill(webhook.get("template") or {"text": "{summary}"}, values)
+    # One delivery has one key, so that an endpoint that cares can tell a repetition from another alert.
+    key = f"{values['id']}-{values['state']}-{values['time']}"
+    headers = {**(webhook.get("headers") or {}), "Idempotency-Key": key}
+    try:
+        # stream: the status is all that counts, and an endless body is not read.
+        with requests.post(
+            webhook["url"],
+            json=body,
+            headers=headers,
+            timeout=webhook.get("timeout", 5),
+            stream=True,
+            allow_redirects=False,
+        ) as answer:
+            return None if 200 <= answer.status_code < 300 else f"status {answer.status_code}"
+    except requests.exceptions.RequestException as error:
+        return type(error).__name__  # its text holds the address, which is a secret

@@ -1,0 +1,197 @@
+"""
+The four probes of a server: API, disk, processors, memory. Each is one look, and takes a sample: ``{"bad": True,
+False, or None in between, "value", "threshold", "message"}``; None when there is nothing to say.
+
+They are called in the minion's own loop: they read a few files, ask the service once, and start no process.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from globolib import health, ledger, release
+from globolib.layout import Layout, release_of
+from globolib.manifest import Health
+from globolib.monitor import thresholds
+
+log = logging.getLogger(__name__)
+
+Sample = dict[str, Any]
+# A file system is bad when so few percent of its inodes are free.
+INODES = 5
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What is deployed, and how to ask it: worked out anew when the ledger has changed."""
+
+    release: str
+    version: str
+    where: health.Tcp
+    runtime: str
+    health: Health | None
+
+
+@dataclass
+class Memory:
+    """What is remembered between looks."""
+
+    layout: Layout
+    cache: str
+    ledger: tuple[Any, ...] | None = None
+    deployed: Deployed | None = None
+    cpu: Mapping[str, float] | None = None
+    due: dict[str, float] = field(default_factory=dict)
+    tracks: dict[str, dict[str, Any]] | None = None
+
+
+def deployed(memory: Memory) -> Deployed | None:
+    """What is deployed here; None when nothing is."""
+    path = memory.layout.ledger
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return None
+    key = (path, info.st_ino, info.st_mtime_ns, info.st_size)
+    if memory.ledger != key:
+        entry = ledger.deployed(ledger.read(path))
+        memory.deployed = _described(memory.layout, entry) if entry else None
+        memory.ledger = key
+    return memory.deployed
+
+
+def _described(layout: Layout, entry: ledger.Entry) -> Deployed:
+    name = release_of(entry.version)
+    record = release.record(layout, name)
+    where = health.where(entry.address, entry.port)
+    assert isinstance(where, health.Tcp)
+    return Deployed(name, entry.version, where, layout.runtime(name), record.manifest.health if record else None)
+
+
+def _alive(runtime: str) -> int:
+    """How many workers have loaded the app and are alive."""
+    try:
+        marks = [name.removeprefix("ready-") for name in os.listdir(runtime) if name.startswith("ready-")]
+    except FileNotFoundError:
+        return 0
+    return sum(os.path.exists(f"/proc/{pid}") for pid in marks)
+
+
+def api(settings: Mapping[str, Any], memory: Memory) -> Sample:
+    """
+    The service, asked over its own address. Where no worker is there is no answer to wait for. ``slow`` says that it
+    answers as it should, only late: for people, and not to be healed.
+    """
+    target = deployed(memory)
+    if target is None:
+        gone = os.path.islink(memory.layout.current)
+        message = f"{memory.layout.ledger} is gone or holds no deploy, and {memory.layout.current} is there"
+        # Not to be healed: who has no ledger does not know what to put back.
+        nothing = {"bad": gone, "value": None, "threshold": None, "slow": gone}
+        return {**nothing, "message": message if gone else "nothing is deployed here"}
+    at = f"{target.where.host}:{target.where.port}"
+    sample = {"bad": True, "value": None, "threshold": settings["latency_ms"]}
+    if not _alive(target.runtime):
+        try:
+            # A client at the door: where only the unit is stopped, systemd starts it for this one.
+            socket.create_connection((target.where.host, target.where.port), settings["timeout"]).close()
+        except OSError as error:
+            no_worker = f"no worker of {target.release} runs, and {at} takes no connection: {error}"
+            return {**sample, "message": no_worker}
+        return {**sample, "message": f"no worker of {target.release} runs"}
+    if target.health is None:
+        return {**sample, "message": f"{target.release} is not on this host"}
+    problem, answer = health.once(target.where, target.health, settings["timeout"])
+    if problem or answer is None:
+        return {**sample, "message": f"GET {target.where}{target.health.path}: {problem}"}
+    latency = round(answer.seconds * 1000, 1)
+    slow = latency >= settings["latency_ms"]
+    message = f"it answers in {latency} ms" + (f", alert from {settings['latency_ms']} ms" if slow else "")
+    return {**sample, "bad": slow, "value": latency, "message": message, "slow": slow}
+
+
+def places(layout: Layout) -> list[str]:
+    """One path of each file system that matters: releases, virtualenvs, the app's data, logs, Salt's cache, ``/``."""
+    candidates = (
+        layout.root,
+        layout.virtualenvs,
+        f"/var/lib/{layout.name}",
+        "/var/log",
+        "/var/log/journal",
+        "/var/cache/salt",
+        "/",
+    )
+    by_device: dict[int, str] = {}
+    for path in candidates:
+        if os.path.isdir(path):
+            by_device.setdefault(os.stat(path).st_dev, path)
+    return list(by_device.values())
+
+
+def file_systems(layout: Layout) -> dict[str, float]:
+    """How full the file systems that matter are: percent by path."""
+    return {path: float(psutil.disk_usage(path).percent) for path in places(layout)}
+
+
+def _trouble(path: str) -> str | None:
+    """Disk trouble that is no percentage: no inodes, or a file system that nothing can be written to."""
+    seen = os.statvfs(path)
+    if seen.f_flag & os.ST_RDONLY:
+        return f"the file system of {path} is mounted read-only"
+    if seen.f_files and 100 * seen.f_favail / seen.f_files < INODES:
+        return f"the file system of {path} has {seen.f_favail} of {seen.f_files} inodes free"
+    return None
+
+
+def disk(settings: Mapping[str, Any], memory: Memory) -> Sample | None:
+    """The fullest of the file systems that matter; and what ails them otherwise."""
+    used = file_systems(memory.layout)
+    if not used:
+        return None
+    troubles = [trouble for trouble in map(_trouble, used) if trouble]
+    path = max(used, key=lambda name: used[name])
+    sample = thresholds.over(used[path], settings, f"the file system of {path}")
+    return {**sample, "bad": True, "message": "; ".join(troubles)} if troubles else sample
+
+
+def cpu(settings: Mapping[str, Any], memory: Memory) -> Sample | None:
+    """All processors together since the last look."""
+    before, memory.cpu = memory.cpu, psutil.cpu_times()._asdict()
+    percent = thresholds.busy_percent(before, memory.cpu) if before else None
+    return None if percent is None else thresholds.over(percent, settings, "the processors")
+
+
+def memory_available() -> float:
+    """What programs could still get of the memory, in percent."""
+    seen = psutil.virtual_memory()
+    return round(100 * seen.available / seen.total, 1)
+
+
+def memory(settings: Mapping[str, Any], memory: Memory) -> Sample | None:
+    """What programs could still get of the memory."""
+    return thresholds.under(memory_available(), settings, "available memory")
+
+
+PROBES: dict[str, Callable[[Mapping[str, Any], Memory], Sample | None]] = {
+    "api": api,
+    "disk": disk,
+    "cpu": cpu,
+    "memory": memory,
+}
+
+
+def sample(probe: str, settings: Mapping[str, Any], memory: Memory) -> Sample | None:
+    """A look by one probe. A probe that breaks is itself bad: the others go on, and this is told as an alert."""
+    if settings.get("problem"):
+        return {"bad": True, "value": None, "threshold": None, "message": settings["problem"]}
+    try:
+        return PROBES[probe](settings, memory)
+    except Exception as error:  # noqa: BLE001  see above
+        log.error("the probe %s is broken", probe, exc_info=True)
+        message = f"the probe is broken: {type(error).__name__}: {error}; the minion's log has more"
+        return {"bad": True, "value": None, "threshold": None, "message": message}

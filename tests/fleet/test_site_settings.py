@@ -1,0 +1,109 @@
+"""Salt as sites configure it: other people's pillar, slips on the command line, options of master and minion."""
+
+import json
+
+import pytest
+from polling import until
+from releases import release
+from server import Server
+
+
+@pytest.fixture
+def web1(fleet, serving_1_0):
+    """web1, serving 1.0."""
+    server = Server(fleet, "web1")
+    server.deploy("1.0", port=8000)
+    return server
+
+
+@pytest.fixture
+def site(fleet, web1):
+    """A function that adds to the site's pillar; afterwards it is as before."""
+    yield lambda pillar: fleet.heal(False, pillar)
+    fleet.heal(False)
+
+
+@pytest.mark.parametrize("key", ["port: 27017", 'version: "1.1"', 'version: {logstash: "6"}'])
+def test_top_level_keys_of_a_site_are_other_peoples(web1, site, key):
+    site(f"{key}\n")
+    assert web1.highstate().green().changed == []
+    web1.assert_serves("1.0")
+    web1.assert_answers("1.0", 8000)
+
+
+SLIPS = {
+    "version=1.1": "version=1.1 is not an argument of state.apply",
+    'pillar={"verison": "1.1"}': "verison in the pillar of this call is an unknown key; did you mean version?",
+    'pillar={"Version": "1.1"}': "Version in the pillar of this call is an unknown key; did you mean version?",
+    'pillar={"globoap": {"port": 1}}': "globoap in the pillar of this call is an unknown key; did you mean globoapp?",
+    'pillars={"version": "1.1"}': "pillars= is not an argument of state.apply, which ignores it: did you mean pillar=?",
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_slips_on_the_command_line_are_named(web1, slip):
+    done = web1.fleet.salt("--out=json", "web1", "state.apply", "globoapp", slip)
+    assert done.returncode != 0
+    assert SLIPS[slip] in json.dumps(json.loads(done.stdout), ensure_ascii=False).replace('\\"', '"')
+    web1.assert_serves("1.0")
+
+
+def test_what_passes_with_the_call_is_told(web1):
+    run = web1.apply(environment={"A": "1"})
+    assert "environment came with this call alone: the next highstate goes by pillar" in run.text
+    web1.highstate().green()
+
+
+@pytest.fixture
+def master(fleet, web1):
+    """A function that configures the master, restarts it, and waits until web1 answers; afterwards it is as before."""
+
+    def configure(text):
+        fleet.exec("master", "sh", "-c", "cat > /etc/salt/master.d/site.conf", input=text, check=True)
+        fleet.exec("master", "systemctl", "restart", "salt-master", check=True)
+        until(lambda: web1.call("test.ping"), 120)
+
+    yield configure
+    configure("")
+
+
+def test_a_master_that_trims_blocks_and_fails_hard(web1, master, tmp_path):
+    both = "{trim_blocks: True, lstrip_blocks: True}"
+    master(f"failhard: True\njinja_env: {both}\njinja_sls_env: {both}\n")
+    web1.deploy("1.1")
+    web1.assert_serves("1.1")
+    with release(tmp_path, "9.80", before="import nowhere\n"):
+        run = web1.apply("9.80", deadline=5)
+    assert "No module named 'nowhere'" in run.failed
+    assert (web1.ledger()[-1]["version"], web1.ledger()[-1]["result"]) == ("9.80", "failed")
+    web1.assert_serves("1.1")
+    web1.deploy("1.0")
+
+
+def test_a_minion_in_test_mode_says_that_it_did_nothing(web1):
+    web1.deploy("1.1")
+    conf = "/etc/salt/minion.d/test-mode.conf"
+    web1.sh(f"echo 'test: True' > {conf}; systemctl restart salt-minion")
+    try:
+        until(lambda: web1.call("test.ping"))
+        said = web1.call("globoapp.rollback")
+        assert (said["result"], "test: True" in said["comment"]) == (False, True)
+        assert web1.call("globoapp_minion.heal")["result"] == "refused"
+        web1.assert_serves("1.1")
+    finally:
+        web1.sh(f"rm {conf}; systemctl restart salt-minion")
+        until(lambda: web1.call("test.ping"))
+
+
+def test_a_minion_without_processes_of_its_own_for_jobs(web1):
+    conf = "/etc/salt/minion.d/threads.conf"
+    web1.sh(f"echo 'multiprocessing: False' > {conf}; systemctl restart salt-minion")
+    try:
+        until(lambda: web1.call("test.ping"))
+        for version in ("1.1", "1.0"):
+            web1.deploy(version)
+        assert web1.call("globoapp.rollback")["result"] is True
+        web1.assert_serves("1.1")
+    finally:
+        web1.sh(f"rm {conf}; systemctl restart salt-minion")
+        until(lambda: web1.call("test.ping"))

@@ -1,0 +1,85 @@
+"""What a release says of itself, and what is wrong with it."""
+
+import re
+
+import pytest
+from globolib import manifest
+from globolib.manifest import Health, Manifest
+
+FINE = {
+    "name": "globoapp",
+    "version": "1.0",
+    "wsgi": "api:app",
+    "workers": 2,
+    "threads": 8,
+    "python": ">=3.9,<3.14",
+    "health": {"path": "/status/", "status": 200, "json": {"version": "1.0"}},
+}
+SHORT = {"name": "globoapp", "version": "1.0", "wsgi": "api:app", "health": {"path": "/"}}
+
+
+def test_all_of_it():
+    assert manifest.problems(FINE, "globoapp", "1.0") == []
+    health = Health("/status/", 200, {"version": "1.0"})
+    assert manifest.parsed(FINE) == Manifest("globoapp", "1.0", "api:app", 2, 8, ">=3.9,<3.14", health, FINE)
+
+
+def test_as_little_as_possible():
+    assert manifest.problems(SHORT, "globoapp", "1.0") == []
+    assert manifest.parsed(SHORT) == Manifest("globoapp", "1.0", "api:app", data=SHORT)
+    assert manifest.parsed({**SHORT, "health": {"path": "/x", "json": None}}).health == Health("/x")
+
+
+WRONG = {
+    "no object": ([], "manifest.json is not a JSON object"),
+    "another app": ({"name": "other"}, "says name 'other', wanted 'globoapp'"),
+    "another version": ({"version": "1.1"}, "says version '1.1', wanted '1.0'"),
+    "a version that is a number": ({"version": 1.0}, "says version 1.0, wanted '1.0'"),
+    "a command": ({"wsgi": "api.py; rm -rf /"}, "says wsgi 'api.py; rm -rf /': module:callable"),
+    "two lines": ({"wsgi": "api:app\n"}, "says wsgi 'api:app\\n': module:callable"),
+    "no wsgi": ({"wsgi": None}, "says wsgi None: module:callable"),
+    "no workers": ({"workers": 0}, "says workers 0: a whole number from 1"),
+    "true workers": ({"workers": True}, "says workers True: a whole number from 1"),
+    "half a thread": ({"threads": 0.5}, "says threads 0.5: a whole number from 1"),
+    "a Python that is no range": ({"python": "3"}, "says python '3': a range like"),
+    "a Python that is a number": ({"python": 3.9}, "says python 3.9: a range like"),
+    "no health": ({"health": None}, "says health None: a path that begins with /, a status, perhaps json"),
+    "an empty health": ({"health": {}}, "says health {}: a path"),
+    "a path without a slash": ({"health": {"path": "status"}}, "says health {'path': 'status'}: a path"),
+    "a path with a space": ({"health": {"path": "/a b"}}, "says health {'path': '/a b'}: a path"),
+    "a path of two lines": ({"health": {"path": "/\r\nHost: x"}}, "says health {'path': '/\\r\\nHost: x'}: a path"),
+    "a status that is text": ({"health": {"path": "/", "status": "200"}}, "a path that begins with /, a status"),
+    "json that is a list": ({"health": {"path": "/", "json": [1]}}, "a path that begins with /, a status"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_told(case):
+    change, words = WRONG[case]
+    (problem,) = manifest.problems({**FINE, **change} if isinstance(change, dict) else change, "globoapp", "1.0")
+    assert words in problem
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    told = manifest.problems({}, "globoapp", "1.0")
+    assert [re.match(r"manifest\.json says (\w+)", problem)[1] for problem in told] == [
+        "name",
+        "version",
+        "wsgi",
+        "health",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "python", "fits"),
+    [
+        ("", "3.6.1", True),
+        (">=3.9,<3.14", "3.13.1", True),
+        (">=3.9,<3.14", "3.14.0", False),
+        (">=3.12", "3.11.2", False),
+        (">=3.12", "3.13.0rc1", True),
+        ("==3.11.*", "3.11.2", True),
+    ],
+)
+def test_whether_it_runs_on_a_python(wanted, python, fits):
+    assert Manifest("globoapp", "1.0", "api:app", python=wanted).runs_on(python) is fits

@@ -1,0 +1,148 @@
+"""What the package needs of Salt: which job runs, what was called, files and events of the master."""
+
+import json
+import os
+
+import msgpack
+import pytest
+from globolib.errors import Failure
+from globolib.minion import Call, Minion
+from hypothesis import given
+from hypothesis import strategies as st
+
+JID = "20260101000000000000"
+
+
+@pytest.fixture
+def minion(tmp_path):
+    """Makes a minion; ``job`` is what Salt has noted of this process."""
+    (tmp_path / "proc").mkdir()
+
+    def make(job=None, functions=None, pillar=None, **opts):
+        if job is not None:
+            raw = job if isinstance(job, bytes) else msgpack.packb({"pid": os.getpid(), "jid": JID, **job})
+            (tmp_path / "proc" / JID).write_bytes(raw)
+        return Minion(functions or {}, {"id": "web1", "cachedir": str(tmp_path), **opts}, pillar or {}, json.loads)
+
+    return make
+
+
+def test_what_it_is(minion, tmp_path):
+    one = minion(test=True)
+    assert (one.id, one.test, one.cache) == ("web1", True, str(tmp_path))
+    assert minion().test is False
+
+
+@pytest.mark.parametrize(
+    ("pillar", "section"),
+    [({}, {}), ({"globoapp": None}, {}), ({"globoapp": "x"}, {}), ({"globoapp": {"port": 1}}, {"port": 1})],
+)
+def test_the_section_of_pillar_is_a_mapping(minion, pillar, section):
+    assert minion(pillar=pillar).pillar_section == section
+
+
+# The job.
+
+
+def test_the_job_is_the_one_of_this_process(minion, tmp_path):
+    one = minion({"fun": "state.apply", "arg": [], "tgt": "web*"})
+    (tmp_path / "proc" / "other").write_bytes(msgpack.packb({"pid": 1, "jid": "other", "fun": "x", "arg": []}))
+    assert one.job == JID
+    assert one.call == Call("state.apply", {})
+
+
+def test_what_the_minion_was_told_goes_before_what_is_noted(minion):
+    assert minion(jid="7").job == "7"
+    assert minion({"fun": "test.ping", "arg": []}, jid="7").call is None, "it is another job's"
+
+
+def test_without_a_job(minion, tmp_path):
+    assert minion().job is None
+    (tmp_path / "proc").rmdir()
+    assert minion().job is None
+    assert minion().call is None
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x93", b"[]", msgpack.packb([1]), msgpack.packb("x"), b"\xd9\xff"])
+def test_a_note_of_a_job_that_is_torn_is_none(minion, raw):
+    assert minion(raw).job is None
+
+
+def test_a_note_of_a_job_that_is_gone_is_none(minion, tmp_path):
+    (tmp_path / "proc" / "gone").symlink_to("nowhere")
+    assert minion().job is None
+
+
+@given(st.binary(max_size=40))
+def test_whatever_is_in_a_note_is_survived(tmp_path_factory, raw):
+    directory = tmp_path_factory.mktemp("cache")
+    (directory / "proc").mkdir()
+    (directory / "proc" / JID).write_bytes(raw)
+    assert Minion({}, {"id": "web1", "cachedir": str(directory)}, {}).call is None
+
+
+# The call.
+
+PILLAR = {"version": "1.1"}
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        (["globoapp"], {}),
+        (["globoapp", {"__kwarg__": True, "pillar": PILLAR, "test": True}], {"pillar": PILLAR, "test": True}),
+        (["globoapp", 'pillar={"version": "1.1"}'], {"pillar": PILLAR}),
+        (["globoapp", {"pillar": PILLAR}], {}),  # a dict that is an argument by itself
+        (["=x", "1x=2", {"__kwarg__": True}], {}),
+    ],
+)
+@pytest.mark.parametrize("by", ["a master", "salt-call"])
+def test_what_was_called(minion, words, arguments, by):
+    if by == "a master":
+        one = minion({"fun": "state.apply", "arg": words, "tgt": "web*"}, fun="other", arg=[])
+    else:  # salt-call notes its job without the arguments
+        one = minion({"fun": "state.apply", "tgt": "salt-call"}, fun="state.apply", arg=words)
+    assert one.call == Call("state.apply", arguments)
+    assert "__kwarg__" not in one.call.arguments
+
+
+@pytest.mark.parametrize("pillar", [None, "version: 1.1", ["x"], 7])
+def test_a_pillar_of_a_call_that_is_no_mapping_is_none(pillar):
+    assert Call("state.apply", {"pillar": pillar}).pillar == {}
+    assert Call("state.apply", {"pillar": PILLAR}).pillar == PILLAR
+
+
+@pytest.mark.parametrize(("function", "words"), [(None, []), ("state.apply", None), (["a", "b"], [[], []])])
+def test_where_salt_tells_nothing_of_it_there_is_no_call(minion, function, words):
+    assert minion(fun=function, arg=words).call is None
+
+
+# The master.
+
+
+def test_a_file_of_the_master(minion):
+    fetched = {"salt://a": "/cache/a"}
+    one = minion(functions={"cp.cache_file": fetched.get, "cp.list_master": lambda: ("a", "b")})
+    assert one.fetch("salt://a") == "/cache/a"
+    assert one.names() == ["a", "b"]
+    with pytest.raises(Failure, match="^salt://b is not there$"):
+        one.fetch("salt://b")
+
+
+def test_events_and_states_go_by_salt(minion):
+    calls = []
+    one = minion(
+        functions={
+            "event.send": lambda *args: calls.append(args),
+            "state.apply": lambda *args, **kwargs: calls.append((args, kwargs)) or {"a": {}},
+        }
+    )
+    one.send("tag", {"a": 1})
+    assert one.apply({"x": 1}) == {"a": {}}
+    assert calls == [("tag", {"a": 1}), (("globoapp",), {"pillar": {"x": 1}})]
+
+
+def test_its_pillar_is_in_no_message(minion):
+    one = minion(pillar={"globoapp": {"credentials": "geheim"}}, fun="x", arg=["pillar=1"])
+    assert "geheim" not in repr(one)
+    assert "geheim" not in repr(Call("x", {"pillar": {"a": "geheim"}}))

@@ -1,0 +1,234 @@
+"""What stands in the way of a deploy: all of it at once, and nothing else."""
+
+import dataclasses
+import errno
+import pathlib
+import re
+import socket
+
+import pytest
+from globolib import artifact, files, preflight, virtualenv
+from globolib.artifact import Artifact
+from globolib.errors import Failure
+from globolib.host import Listener, Owner
+from globolib.manifest import Manifest
+from globolib.preflight import MIB, VIRTUALENV_BYTES, Examination
+from globolib.settings import Resolution
+from globolib.virtualenv import Interpreter
+from hosts import BARE, HOST, LAYOUT, SETTINGS, SOCKET, TARGET, but, unit
+
+# The judgement: pure.
+
+MADE = Artifact("/x.zip", "0" * 64, Manifest("globoapp", "1.0", "api:app"), "a==1", size=10 * MIB)
+PYTHON = Interpreter("cpython-311", "3.11.2", True)
+PLENTY = 10 << 30
+FINE = Examination(MADE, PYTHON, TARGET, PLENTY)
+NEW = SETTINGS.at(version="1.1")
+
+
+def listens(*owners, address="0.0.0.0", port=8000):
+    """A host where these (pid, program) hold a socket."""
+    return but(BARE, listeners=(Listener(address, port, "9", owners=tuple(Owner(*owner) for owner in owners)),))
+
+
+def room(mib):
+    """An examination that found so much room."""
+    return dataclasses.replace(FINE, free=mib * MIB)
+
+
+NGINX = "port 8000 is taken: nginx (process 7) listens on 0.0.0.0:8000; stop it or choose another port"
+UNIT = (
+    "port 8000 is taken: another socket unit of systemd listens on 0.0.0.0:8000 (systemctl list-sockets); stop it or "
+    "choose another port"
+)
+STRANGER = "port 8000 is taken: a program of another container (process unknown) listens on 0.0.0.0:8000; stop it"
+RESERVE = SETTINGS.reserve
+FULL = "no room on the disk of /opt/x/y: {} MiB free, {} MiB wanted (of these 100 MiB to stay free, pillar reserve)"
+# case: (host, examination, the beginnings of the lines)
+PROBLEMS = {
+    "fit": (HOST, FINE, []),
+    "a bare host": (BARE, FINE, []),
+    "no systemd": (dataclasses.replace(HOST, booted=False), FINE, ["systemd is not running this machine: "]),
+    "all that failed": (HOST, dataclasses.replace(FINE, failures=("a", "b")), ["a", "b"]),
+    "another program on the port": (listens((7, "nginx")), FINE, [NGINX]),
+    "two others": (
+        listens((7, "nginx"), (8, "nc")),
+        FINE,
+        ["port 8000 is taken: nc (process 8)", "port 8000 is taken: nginx (process 7)"],
+    ),
+    "on one address of it": (listens((7, "nginx"), address="127.0.0.1"), FINE, ["port 8000 is taken: nginx"]),
+    "on another port": (listens((7, "nginx"), port=8001), FINE, []),
+    "another socket of systemd": (listens((1, "systemd")), FINE, [UNIT]),
+    "one of another container": (listens(), FINE, [STRANGER]),
+    "our own socket": (HOST, FINE, []),
+    "our own socket, which is closed": (
+        but(units={SOCKET: unit(SOCKET, "inactive")}, listeners=listens((1, "systemd")).listeners),
+        FINE,
+        [UNIT],
+    ),
+    "only the release holds it still": (
+        but(units={SOCKET: None}, texts={LAYOUT.unit_file(SOCKET): None}, listeners=listens((100, "x")).listeners),
+        FINE,
+        [],
+    ),
+    "just enough room": (HOST, room(RESERVE), []),
+    "too little room": (HOST, room(RESERVE - 1), [FULL.format(99, 100)]),
+    "room for a virtualenv": (BARE, room(RESERVE + 30 + VIRTUALENV_BYTES // MIB), []),
+    "no room for one": (BARE, room(RESERVE + 30 + VIRTUALENV_BYTES // MIB - 1), [FULL.format(229, 230)]),
+    "a virtualenv that is broken": (
+        but(virtualenv_differences={TARGET.virtualenv: ("x",)}),
+        room(RESERVE + VIRTUALENV_BYTES // MIB - 1),
+        [FULL.format(199, 200)],
+    ),
+    "where nothing could be examined": (HOST, Examination(free=PLENTY, failures=("x",)), ["x"]),
+}
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_problems(case):
+    host, examined, expected = PROBLEMS[case]
+    told = preflight.problems("web1", Resolution(SETTINGS), host, examined)
+    assert len(told) == len(expected), told
+    assert all(line.startswith(start) for line, start in zip(told, expected, strict=True)), told
+
+
+def test_a_new_release_needs_room_for_itself():
+    resolution = Resolution(NEW)
+    assert preflight.problems("web1", resolution, HOST, room(RESERVE + 30)) == []
+    (line,) = preflight.problems("web1", resolution, HOST, room(RESERVE + 29))
+    assert "129 MiB free, 130 MiB wanted" in line
+    assert line.endswith("; make room: salt 'web1' globoapp.prune keep=2")
+
+
+def test_all_is_told_at_once_the_settings_first():
+    resolution = Resolution(SETTINGS, problems=("keep is 0",))
+    examined = dataclasses.replace(room(1), failures=("uv is missing",))
+    told = preflight.problems("web1", resolution, listens((7, "nginx")), examined)
+    assert [line.split(" is ")[0] for line in told[:3]] == ["keep", "port 8000", "uv"]
+    assert told[3].startswith("no room")
+
+
+@pytest.mark.parametrize("key", ["port", "bind", "name"])
+def test_a_port_that_is_wrong_is_not_looked_for(key):
+    resolution = Resolution(SETTINGS, invalid=frozenset([key]), problems=("it is wrong",))
+    assert preflight.problems("web1", resolution, listens((7, "nginx")), FINE) == ["it is wrong"]
+
+
+def test_a_reserve_that_is_wrong_asks_for_no_room():
+    resolution = Resolution(SETTINGS, invalid=frozenset(["reserve"]))
+    assert preflight.problems("web1", resolution, HOST, room(1)) == []
+
+
+@pytest.mark.parametrize("key", sorted(preflight.NEEDED))
+def test_room_is_not_judged_where_the_place_or_the_size_is_not_known(key):
+    resolution = Resolution(SETTINGS, invalid=frozenset([key]))
+    assert preflight.problems("web1", resolution, HOST, Examination(free=0)) == []
+
+
+# The examination.
+
+
+def problems(machine, version="1.0", **pillar):
+    """The problems of a deploy on the machine."""
+    return machine.begin(version, **pillar).problems
+
+
+def test_a_fit_host_has_no_problem(machine):
+    here = machine.begin("1.0")
+    assert here.problems == []
+    assert here.examined.target.virtualenv.startswith(f"{machine.root}/virtualenvs/")
+    assert here.examined.free > MIB
+    assert not machine.root.exists()
+
+
+def test_a_version_that_is_not_there_is_told_with_those_that_are(machine):
+    machine.has("1.0")
+    (line,) = problems(machine, "9.9")
+    assert line == (
+        f"version 9.9 is unknown: file://{machine.dist}/globoapp-9.9.zip.sha256 is not there. The source has 1.0, "
+        "1.1; on this host there is 1.0"
+    )
+    for path in machine.dist.iterdir():
+        path.unlink()
+    (line,) = problems(machine, "9.9")
+    assert line.endswith("The source has no version; on this host there is 1.0")
+
+
+def test_without_a_version_there_is_nothing_to_examine(machine):
+    (line,) = problems(machine, None)
+    assert line.startswith("version is missing")
+
+
+def test_what_a_wrong_setting_is_needed_for_is_not_asked(machine, monkeypatch):
+    for module, name in ((artifact, "of"), (virtualenv, "interpreter")):
+        monkeypatch.setattr(module, name, lambda *args: pytest.fail("it was asked for"))
+    (line,) = problems(machine, "1.0", globoapp={"source": "ftp://x"})
+    assert line.startswith("source is 'ftp://x'")
+
+
+def test_an_artifact_that_is_torn_and_a_python_that_is_none_are_told_together(machine):
+    (machine.dist / "globoapp-1.0.zip").write_bytes(b"PK")
+    told = problems(machine, "1.0", globoapp={"python": "/usr/bin/false"})
+    assert [re.sub(r":.*", "", line) for line in told] == ["/usr/bin/false -I -c ...", "file"] or len(told) == 2
+    assert "does not match its checksum" in told[1]
+
+
+@pytest.mark.parametrize(("wanted", "fits"), [(">=3.9", True), ("<3.0", False)])
+def test_the_python_that_a_release_wants(machine, wanted, fits):
+    machine.publish("1.0", python=wanted)
+    told = problems(machine)
+    assert told == [] if fits else re.match(rf"1\.0 wants Python {re.escape(wanted)}, \S+ is 3\.", told[0])
+
+
+def test_an_installer_is_only_asked_for_where_something_is_to_be_built(machine, monkeypatch):
+    def installer(*args):
+        raise Failure("install python3-venv")
+
+    machine.has("1.0")
+    monkeypatch.setattr(virtualenv, "installer", installer)
+    assert problems(machine) == ["install python3-venv"]
+    monkeypatch.undo()
+
+
+def test_with_a_virtualenv_that_is_complete_no_installer_is_needed(machine, monkeypatch):
+    machine.deploy("1.0")
+    monkeypatch.setattr(virtualenv, "installer", lambda *args: pytest.fail("it was asked for"))
+    assert problems(machine, "1.1") == []
+
+
+def test_a_version_that_changed_its_content_is_refused(machine):
+    machine.has("1.0")
+    machine.publish("1.0", "def answer():\n    return 200, 'other'\n")
+    pathlib.Path(machine.layout.artifact("1.0")).unlink()
+    machine.edit("1.0")
+    (line,) = problems(machine)
+    assert "is not what this host has as PACK1_0" in line and "A version never changes" in line
+
+
+def test_a_program_that_really_listens_is_found(machine):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", machine.port))
+        taken.listen()
+        (line,) = problems(machine)
+    assert line.startswith(f"port {machine.port} is taken: another socket unit of systemd listens")  # this process
+
+
+def test_the_room_is_that_of_the_disk(machine, monkeypatch):
+    monkeypatch.setattr(files, "free_bytes", lambda path: MIB)
+    (line,) = problems(machine, "1.0", globoapp={"reserve": 1})
+    assert line.startswith(f"no room on the disk of {machine.root}: 1 MiB free, ")
+
+
+def test_without_systemd_there_is_one_line(machine, monkeypatch):
+    monkeypatch.setattr(preflight.artifact, "of", artifact.of)
+    monkeypatch.setattr("globolib.systemd.BOOTED", "/nowhere")
+    assert problems(machine) == ["systemd is not running this machine: the service is a systemd unit"]
+    assert machine.systemd.calls == []
+
+
+def test_a_source_that_cannot_be_read_is_told_and_no_crash(machine, monkeypatch):
+    def of(*args):
+        raise Failure(f"x cannot be read: {errno.errorcode[errno.EIO]}")
+
+    monkeypatch.setattr(artifact, "of", of)
+    assert problems(machine) == ["x cannot be read: EIO"]

@@ -45,7 +45,7 @@ def master(tmp_path, monkeypatch):
 CALLS = ("alert", "healed", "deployed", "report")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(call=st.sampled_from(CALLS), minion=st.sampled_from(["web1", "web2", "web3", "../x"]) | HOSTILE, data=EVENT)
 def test_no_event_raises_or_stores_what_does_not_fit(master, call, minion, data):
     getattr(master.watch, call)(minion, data)
@@ -237,8 +237,8 @@ def test_a_report_puts_right_what_was_missed(master):
 
 
 def test_silence_and_health_are_alerts_of_the_masters_own(master):
-    master.watch.report("web1", report(health={"healthy": False, "version": "1.0", "problems": ["api.py was changed"]}))
-    assert master.bank("open")["web1:health"]["message"] == "api.py was changed"
+    master.watch.report("web1", report(health={"healthy": False, "version": "1.0", "problems": ["changed"]}))
+    assert master.bank("open")["web1:health"]["message"] == "changed"
     assert master.watch.listen({"web1": "2026-11-01T00:00:00.000Z", "web2": None}) == {
         "web1": "2026-11-01T00:00:00.000Z"
     }

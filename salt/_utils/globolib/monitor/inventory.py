@@ -46,8 +46,8 @@ def servers(store: Store, expected: Collection[str]) -> dict[str, Record | None]
 
 
 def _is_silent(known: Record | None) -> bool:
-    heard = (known or {}).get("heard_epoch")
-    return not isinstance(heard, (int, float)) or time.time() - heard > SILENT
+    heard = incoming.number((known or {}).get("heard_epoch"))
+    return heard is None or time.time() - heard > SILENT
 
 
 def silent(store: Store, expected: Collection[str]) -> dict[str, str | None]:

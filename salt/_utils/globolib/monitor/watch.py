@@ -55,9 +55,9 @@ class Watch:
         """Count what was not taken in, and say so once a minute."""
         with self.store.exclusive():
             known = self.store.get("refused", minion) or {}
-            count, said = (known.get(key) for key in ("count", "said"))
+            count, said = known.get("count"), incoming.number(known.get("said"))
             count = count + 1 if isinstance(count, int) else 1
-            say = not isinstance(said, (int, float)) or time.time() - said > SAID_AGAIN
+            say = said is None or time.time() - said > SAID_AGAIN
             record = {"count": count, "why": why, "time": ledger.now(), "said": time.time() if say else said}
             self.store.put("refused", minion, record)
         if say:
@@ -133,10 +133,12 @@ class Watch:
     def healing(self, minion: str) -> Record:
         """What is known of the healing of a server: see FRESH. What a record has of other types is as in FRESH."""
         known = self.store.get("healing", minion) or {}
-        kinds = {name: (int, float) if type(value) is int else type(value) for name, value in FRESH.items()}
-        sound = {name: known[name] for name in FRESH if isinstance(known.get(name), kinds[name])}
-        for name in {"attempts", "refusals"} & set(sound):
-            sound[name] = [time for time in sound[name] if isinstance(time, (int, float))]
+        sound = {name: known[name] for name in ("gave_up", "last") if isinstance(known.get(name), type(FRESH[name]))}
+        for name in ("attempts", "refusals"):
+            times = known.get(name)
+            sound[name] = [time for time in times if incoming.number(time)] if isinstance(times, list) else []
+        for name in ("answered", "not_before"):
+            sound[name] = incoming.number(known.get(name)) or 0
         return {**FRESH, **sound}
 
     def heal(self, minion: str, again: bool = False) -> str:

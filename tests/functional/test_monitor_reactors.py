@@ -34,7 +34,8 @@ def reactions(tmp_path_factory):
 @pytest.mark.parametrize(
     "value",
     [
-        "c1 \x85\x9b, separators \u2028\u2029, \x7f, \x00, \x1b[31m", "\ud800", "💚", "'\" {{ 7 * 7 }} {% x %} </script>",
+        "c1 \x85\x9b, separators \u2028\u2029, \x7f, \x00, \x1b[31m", "\ud800", "💚",
+        "'\" {{ 7 * 7 }} {% x %} </script>",
         {"k" * 3000: 1}, "- a\nb: c", 2**63, "", "null",
     ],
 )  # fmt: skip

@@ -177,7 +177,7 @@ def test_a_worker_that_takes_too_much_memory_goes_alone(alone, tmp_path):
     after = """
 @app.route("/eat")
 def eat():
-    return str(len(bytearray(400 << 20)))
+    return str(len(b"x" * (400 << 20)))
 """
     with release(tmp_path, "9.72", base="2.0", after=after, health={"json": {"status": "OK"}}):
         web2.deploy("9.72")
@@ -185,6 +185,5 @@ def eat():
     web2.sh(f"systemctl set-property --runtime {unit} MemoryMax=250M MemorySwapMax=0")
     pid = web2.main_pid("9.72")
     assert web2.get("/eat")[0] is None
-    until(lambda: web2.sh("journalctl -k -q | grep -c 'Memory cgroup out of memory' || true; true") is not None)
     until(lambda: web2.get("/status/")[0] == 200)
     assert web2.main_pid("9.72") == pid

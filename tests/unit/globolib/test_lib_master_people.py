@@ -115,7 +115,10 @@ def test_what_was_refused_is_shown(store):
 def test_metrics(store, monkeypatch):
     fill(store)
     store.put("servers", "web2", {**server(disk={'/a "b"\\c': 12.5}), "heard_epoch": 0})
+    store.put("servers", "web3", {**server(), "heard": "yesterday"})
     text = metrics.text(inventory.inventory(store, []), 5.0)
+    assert 'globoapp_last_report_timestamp_seconds{host="web1"}' in text
+    assert 'globoapp_last_report_timestamp_seconds{host="web3"}' not in text
     assert 'globoapp_info{host="web1",port="8000",version="1.0"} 1.0\n' in text
     assert 'globoapp_disk_used_ratio{host="web2",path="/a \\"b\\"\\\\c"} 0.125\n' in text
     assert 'globoapp_up{host="web2"} 0.0\n' in text

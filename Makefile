@@ -29,9 +29,12 @@ test-long: dist venv
 test-bare: test-3006 test-quick
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/integration
 
-# make test-quick  the apps, unit and functional tests: no daemons, no machines
+# make test-quick  the apps, unit tests (with their coverage) and functional tests: no daemons, no machines
 test-quick: dist venv
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 tests/app tests/unit tests/functional
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 --cov=globolib --cov-branch --cov-fail-under=95 \
+		--cov-report=term:skip-covered tests/unit/globolib
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 --ignore=tests/unit/globolib \
+		tests/app tests/unit tests/functional
 
 # make test-fleet  the tests on real machines (root and cgroups are needed), but for the long sweeps
 test-fleet: dist venv
@@ -50,10 +53,12 @@ bench: dist
 test-3006: dist venv-3006
 	@$(VENV_3006)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 tests/unit tests/functional
 
-# make lint       ruff, yamllint, salt-lint, shellcheck
+# make lint       ruff, mypy, import-linter, yamllint, salt-lint, shellcheck
 lint: venv
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --diff .
+	@$(VENV)/bin/mypy
+	@PYTHONPATH=salt/_utils $(VENV)/bin/lint-imports
 	@git ls-files '*.yml' '*.yaml' '.yamllint' '*.conf' | xargs -r $(VENV)/bin/yamllint --strict
 	@git ls-files '*.sls' | xargs -r $(VENV)/bin/salt-lint
 	@git ls-files '*.sh' .ci/run docs/pictures/make docs/pictures/session | xargs -r $(VENV)/bin/shellcheck

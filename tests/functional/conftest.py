@@ -8,7 +8,7 @@ import pytest
 # Before logging is set up, or each test's end complains of a closed file.
 import salt.config  # noqa: F401
 import salt.version
-from bare import file_roots
+from bare import ROOTS, bare_systemd
 from saltfactories.utils.functional import Loaders
 
 
@@ -20,14 +20,22 @@ def salt_factories_config():
     shutil.rmtree(root, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def bare(tmp_path_factory):
+    """A machine with systemd where nothing runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        bare_systemd(tmp_path_factory.mktemp("bare"), patch)
+        yield
+
+
 @pytest.fixture(scope="session")
-def minion(salt_factories, tmp_path_factory):
+def minion(salt_factories):
     """The configuration of a minion that serves itself from the checkout."""
     return salt_factories.salt_minion_daemon(
         "functional",
         overrides={
             "file_client": "local",
-            "file_roots": file_roots(tmp_path_factory.mktemp("bare")),
+            "file_roots": {"base": ROOTS, "other": ROOTS},
             "pillar_roots": {"base": []},
             "enable_fqdns_grains": False,
         },

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import salt.loader
+from bare import ROOTS
 from pillars import WRONG
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
@@ -21,7 +22,6 @@ VALID = {
     "pip": {"globoapp": {"installer": "pip", "keep": 3, "environment": {"A": "x: {{ y }} #'\""}}},
     "monitoring": {"globoapp": {"monitor": {"disk": {"percent": 80, "clear": 70}}}, "schedule": {}, "beacons": {}},
 }
-# The tree's own pillar of a master, with a version.
 VALID["all together"] = {"version": "1.1", "port": 1, "globoapp": {"bind": "127.0.0.1", "checksum": None, "keep": 1}}
 
 
@@ -56,36 +56,30 @@ def test_a_minion_that_has_no_custom_module_renders_the_first_time(minion, pilla
     assert (tmp_path / "cache/extmods/modules/globoapp.py").exists()
 
 
-def test_a_refresh_of_the_modules_does_not_lose_a_lock(loaders, tmp_path):
-    settings = {"root": str(tmp_path), "lock_wait": 0}
-    loaders.modules["globoapp_deploy.lock"](settings, "one")
-    try:
-        loaders.modules.clear()
-        loaders.modules["globoapp_deploy.lock"](settings, "one again")
-    finally:
-        loaders.modules["globoapp_deploy.unlock"](settings)
+# The states of a deploy on a minion without a master, in their order.
+STATES = [
+    "globoapp.ready",
+    "user.present",
+    "file.directory",
+    "globoapp.virtualenv",
+    "globoapp.release",
+    "globoapp.tried",
+    "globoapp.configured",
+    "globoapp.serving",
+    "globoapp.healthy",
+    "globoapp.recorded",
+    "file.symlink",
+    "globoapp.pruned",
+    "grains.present",
+    "file.managed",
+]
 
 
 @pytest.mark.parametrize("case", VALID)
 def test_the_way_of_a_deploy(loaders, pillar, case):
     pillar = merged(pillar, VALID[case])
     low = steps(loaders.modules.state.show_low_sls("globoapp", pillar=pillar))
-    functions = list(dict.fromkeys(function for _, function in low))
-    assert functions == [
-        "globoapp.ready",
-        "user.present",
-        "file.directory",
-        "globoapp.virtualenv",
-        "globoapp.release",
-        "file.managed",
-        "globoapp.proven",
-        "globoapp.serving",
-        "globoapp.healthy",
-        "globoapp.recorded",
-        "file.symlink",
-        "globoapp.pruned",
-        "grains.present",
-    ]
+    assert list(dict.fromkeys(function for _, function in low)) == STATES
     version = pillar.get("version", "1.0")
     name = pillar["globoapp"].get("name", "globoapp")
     assert (f"{name} {version} serves", "globoapp.serving") in low
@@ -95,6 +89,39 @@ def test_the_way_of_a_deploy(loaders, pillar, case):
 def test_each_sls_by_itself(loaders, pillar, sls):
     low = steps(loaders.modules.state.show_low_sls(sls, pillar=pillar))
     assert low[0] == ("globoapp 1.0 can be deployed", "globoapp.ready")
+
+
+# How a site may have configured its minions.
+CONFIGURED = {
+    f"trim_blocks {trim}, lstrip_blocks {lstrip}": (
+        {
+            "jinja_env": {"trim_blocks": trim, "lstrip_blocks": lstrip},
+            "jinja_sls_env": {"trim_blocks": trim, "lstrip_blocks": lstrip},
+        },
+        {},
+    )
+    for trim in (False, True)
+    for lstrip in (False, True)
+}
+CONFIGURED["failhard"] = ({"failhard": True}, {})
+CONFIGURED["a minion that only tests"] = ({"test": True}, {})
+CONFIGURED["a dry run"] = ({}, {"test": True})
+CONFIGURED["another environment"] = ({"file_roots": {"base": [], "other": ROOTS}}, {"saltenv": "other"})
+CONFIGURED["line statements"] = ({"jinja_sls_env": {"line_statement_prefix": "%", "line_comment_prefix": "##"}}, {})
+
+
+@pytest.mark.parametrize("case", CONFIGURED)
+def test_each_sls_is_the_same_however_the_minion_is_configured(minion, loaders, pillar, tmp_path, case):
+    overrides, arguments = CONFIGURED[case]
+    options = {**copy.deepcopy(minion.config), **overrides, "grains": loaders.opts["grains"]}
+    if "file_roots" in overrides:  # a list of files is kept in the cache
+        options.update(cachedir=str(tmp_path / "cache"), extension_modules=str(tmp_path / "cache/extmods"))
+    modules = salt.loader.minion_mods(options, utils=salt.loader.utils(options))
+    for sls in ("globoapp", "globoapp.monitor", "globoapp.settings"):
+        here = modules["state.show_low_sls"](sls, pillar=pillar, **arguments)
+        assert steps(here) == steps(loaders.modules.state.show_low_sls(sls, pillar=pillar))
+        for state in here:
+            assert str(state["name"]).strip() == str(state["name"])
 
 
 @pytest.mark.parametrize("key", dict.fromkeys(key for key, _, _ in WRONG))

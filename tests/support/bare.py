@@ -1,28 +1,31 @@
 """The tree as a minion of a test sees it: on a machine with systemd where nothing runs yet."""
 
 import pathlib
+import shutil
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
-
-# Appended to globoapp_systemd. What systemd really does is the fleet's test.
-BARE = """
-
-def booted():
-    return True
+ARTIFACTS = CHECKOUT / "dist"
+ROOTS = [str(CHECKOUT / "salt"), str(ARTIFACTS)]
+SYSTEMCTL = "#!/bin/sh\nexit 0\n"
 
 
-def _run(*command, check=True, timeout=120):
-    return subprocess.CompletedProcess(command, 0, "", "")
-"""
+def bare_systemd(directory, patch):
+    """Let this process find a systemd where nothing runs. What systemd really does is the fleet's test."""
+    (directory / "systemctl").write_text(SYSTEMCTL)
+    (directory / "systemctl").chmod(0o755)
+    patch.setenv("PATH", str(directory), prepend=":")
+    patch.setattr("globolib.systemd.BOOTED", str(directory))
 
 
 def file_roots(directory):
     """
-    The file_roots of Salt: this checkout, and before it, made in ``directory``, a globoapp_systemd for a bare machine.
+    The file_roots for daemons: a copy of the tree, made in ``directory``, that finds such a systemd; and the artifacts.
     """
-    (directory / "roots/_modules").mkdir(parents=True)
-    (directory / "units").mkdir()
-    text = (CHECKOUT / "salt/_modules/globoapp_systemd.py").read_text() + BARE
-    text = text.replace('"/etc/systemd/system"', repr(str(directory / "units")))
-    (directory / "roots/_modules/globoapp_systemd.py").write_text(text)
-    return {"base": [str(directory / "roots"), str(CHECKOUT / "salt"), str(CHECKOUT / "dist")]}
+    root = directory / "salt"
+    shutil.copytree(CHECKOUT / "salt", root, ignore=shutil.ignore_patterns("__pycache__"))
+    path = root / "_utils/globolib/systemd.py"
+    text = path.read_text()
+    assert '\nBOOTED = "/run/systemd/system"\n' in text and '["systemctl", ' in text
+    text = text.replace('"/run/systemd/system"', '"/"').replace('["systemctl", ', '["true", ')
+    path.write_text(text)
+    return {"base": [str(root), str(ARTIFACTS)]}

@@ -130,3 +130,8 @@ def opened(minion: Minion) -> dict[str, dict[str, Any]]:
     if not isinstance(known, dict):
         return {}
     return {probe: track for probe, track in known.items() if probe in probes.PROBES and isinstance(track, dict)}
+
+
+def look(minion, memory):
+    files.write("/run/globoapp-look", 'second')
+    return []

@@ -1,0 +1,238 @@
+"""Salt's files around globolib, by Salt's real loaders: what may be called, and how Salt tells what came of it."""
+
+import copy
+import errno
+
+import pytest
+import salt.loader
+from globolib import answers, steps
+from globolib import rollback as going_back
+from globolib.errors import Failure
+from globolib.steps import Outcome
+from salt.exceptions import CommandExecutionError
+
+PEOPLES = {
+    "deploying",
+    "health",
+    "history",
+    "preflight",
+    "prune",
+    "releases",
+    "rollback",
+    "settings",
+    "status",
+}
+STATES = ("ready", "virtualenv", "release", "tried", "configured", "serving", "healthy", "recorded", "pruned")
+
+
+class Glue:
+    """Execution functions and states with a pillar and a context of their own."""
+
+    def __init__(self, options):
+        self.options, self.context = options, {}
+        utils = salt.loader.utils(options, context=self.context)
+        self.modules = salt.loader.minion_mods(options, utils=utils, context=self.context)
+        self.states = salt.loader.states(options, self.modules, utils, None, context=self.context)
+        self.states.pack["__running__"] = {}
+
+    def call(self, name, *args, **kwargs):
+        """What a function returns, and the return code that it sets."""
+        self.context.pop("retcode", None)
+        return self.modules[name](*args, **kwargs), self.context.get("retcode", 0)
+
+
+@pytest.fixture
+def glue(minion, loaders, pillar):
+    """Makes a Glue; arguments are options of the minion."""
+
+    def make(**options):
+        config = {**copy.deepcopy(minion.config), "grains": loaders.opts["grains"], "pillar": pillar, **options}
+        return Glue(config)
+
+    return make
+
+
+# What may be called.
+
+
+def test_what_a_person_may_call(glue):
+    ours = {name for name in glue().modules if name.startswith("globo")}
+    assert {name for name in ours if not name.startswith("globoapp_minion.")} == {
+        f"globoapp.{name}" for name in PEOPLES
+    }
+
+
+def test_what_only_machines_call_is_documented(glue):
+    modules = glue().modules
+    for name in (name for name in modules if name.startswith("globo")):
+        assert f"salt 'web*' {name}" in modules[name].__doc__, f"{name} has no example"
+        assert "CLI Example:" in modules[name].__doc__
+
+
+def test_the_states_of_a_deploy(glue):
+    assert {name for name in glue().states if name.startswith("globo")} == {f"globoapp.{name}" for name in STATES}
+
+
+# Functions.
+
+ANSWERS = {
+    "settings": (answers, {"problems": ["x"]}, 0),
+    "preflight": (answers, {"problems": []}, 0),
+    "preflight with problems": (answers, {"problems": ["x"]}, 1),
+    "health": (answers, {"healthy": True}, 0),
+    "health that is bad": (answers, {"healthy": False}, 1),
+    "status": (answers, {"differences": []}, 0),
+    "status with differences": (answers, {"differences": ["x"]}, 1),
+    "deploying": (answers, {"what": "x"}, 0),
+    "releases": (answers, {}, 0),
+    "history": (answers, [], 0),
+    "rollback": (going_back, {"result": True}, 0),
+    "rollback that failed": (going_back, {"result": False}, 1),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_a_bad_answer_sets_a_return_code(glue, monkeypatch, case):
+    module, answer, code = ANSWERS[case]
+    name = case.split()[0]
+    monkeypatch.setattr(module, name, lambda minion, *args: answer)
+    assert glue().call(f"globoapp.{name}") == (answer, code)
+
+
+@pytest.mark.parametrize("name", sorted(PEOPLES))
+def test_a_failure_is_an_error_of_salts(glue, monkeypatch, name):
+    def fails(*args, **kwargs):
+        raise Failure("the disk is on fire")
+
+    for module, function in ((answers, name), (going_back, {"prune": "pruned"}.get(name, name))):
+        monkeypatch.setattr(module, function, fails, raising=False)
+    with pytest.raises(CommandExecutionError, match="^the disk is on fire$"):
+        glue().call(f"globoapp.{name}")
+
+
+def test_a_bare_server_answers_everything(glue, tmp_path):
+    here = glue()
+    assert here.call("globoapp.health") == (
+        {"healthy": False, "version": None, "problems": ["nothing is deployed on this host"]},
+        1,
+    )
+    told, code = here.call("globoapp.status")
+    assert (told["version"], told["differences"], code) == (None, ["nothing is deployed on this host"], 1)
+    told, code = here.call("globoapp.settings")
+    assert (told["version"], told["problems"], code) == ("1.0", [], 0)
+    assert here.call("globoapp.preflight")[1] == 0
+    assert here.call("globoapp.deploying") == (None, 0)
+    assert here.call("globoapp.releases") == ({}, 0)
+    assert here.call("globoapp.history", limit="5") == ([], 0)
+    assert here.call("globoapp.rollback")[0]["to"] is None
+    with pytest.raises(CommandExecutionError, match="nothing is deployed on this host"):
+        here.call("globoapp.prune", keep=1)
+    assert not (tmp_path / "root").exists()
+
+
+def test_what_is_told_can_be_sent(glue):
+    """Salt packs what a function returns: no object of ours, no tuple that would come back as a list."""
+    here = glue()
+    for name in ("settings", "preflight", "health", "status", "releases", "history"):
+        answer, _ = here.call(f"globoapp.{name}")
+        assert _plain(answer), name
+    assert _plain(here.call("globoapp_minion.rendered")[0])
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return all(type(key) is str and _plain(held) for key, held in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+# States.
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize(
+    ("error", "comment"),
+    [
+        (Failure("the disk is on fire"), "the disk is on fire"),
+        (OSError(errno.ENOSPC, "No space left on device", "/opt/x"), "/opt/x: No space left on device"),
+        (OSError("torn"), "a name: torn"),
+    ],
+    ids=["a failure", "a full disk", "an error without words"],
+)
+def test_an_error_is_a_red_comment(glue, monkeypatch, name, error, comment):
+    def fails(here, name, *args):
+        raise error
+
+    monkeypatch.setattr(steps, name, fails)
+    said = glue().states[f"globoapp.{name}"]("a name")
+    assert (said["result"], said["changes"], said["comment"]) == (False, {}, comment)
+
+
+@pytest.mark.parametrize(
+    ("test", "outcome", "result"),
+    [
+        (False, Outcome("x", {"a": "b"}), True),
+        (True, Outcome("x", {"a": "b"}), None),
+        (True, Outcome("x"), True),
+        (True, Outcome("x", result=None), None),
+        (True, Outcome("x", {"a": "b"}, result=False), False),
+    ],
+)
+def test_an_outcome_in_salts_words(glue, monkeypatch, test, outcome, result):
+    monkeypatch.setattr(steps, "serving", lambda here, name: outcome)
+    said = glue(test=test).states["globoapp.serving"]("a name")
+    assert said == {"name": "a name", "changes": dict(outcome.changes), "result": result, "comment": "x"}
+
+
+def test_warnings_are_passed_on(glue, monkeypatch):
+    monkeypatch.setattr(steps, "ready", lambda here, name: Outcome("x", warnings=("pillar pins port 80",)))
+    assert glue().states["globoapp.ready"]("a name")["warnings"] == ["pillar pins port 80"]
+
+
+def test_all_states_work_on_one_run_until_the_last(glue, monkeypatch):
+    seen = []
+    for name in STATES:
+        monkeypatch.setattr(steps, name, lambda here, name, *args: seen.append(here) or Outcome("x"))
+    here = glue()
+    for name in (*STATES, "ready"):
+        here.states[f"globoapp.{name}"]("a name")
+    assert len(set(map(id, seen[:-1]))) == 1
+    assert seen[-1] is not seen[0]
+
+
+def test_what_the_states_return_is_closed_also_when_pruning_fails(glue, monkeypatch):
+    def fails(here, name):
+        raise Failure("x")
+
+    here = glue()
+    monkeypatch.setattr(steps, "pruned", fails)
+    here.states["globoapp.pruned"]("a name")
+    assert "globoapp.run" not in here.context
+
+
+# The code itself.
+
+
+def test_the_code_that_is_served_is_current(glue):
+    here = glue()
+    digest, _ = here.call("globoapp_minion.digest")
+    assert here.call("globoapp_minion.is_current", digest)[0] is True
+    assert glue(file_client="remote").call("globoapp_minion.is_current", digest)[0] is True
+    assert glue(file_client="remote").call("globoapp_minion.is_current", "0" * 64)[0] is False
+    assert glue(file_client="remote").call("globoapp_minion.is_current")[0] is False
+
+
+def test_it_is_asked_for_once_in_a_run(glue, monkeypatch):
+    here = glue(jid="1", file_client="remote")
+    digest, _ = here.call("globoapp_minion.digest")
+    assert here.call("globoapp_minion.is_current", digest)[0] is True
+    monkeypatch.setattr("globolib.digest.is_current", lambda *args: pytest.fail("it was asked again"))
+    assert here.call("globoapp_minion.is_current", digest)[0] is True
+    monkeypatch.setattr("globolib.digest.is_current", lambda *args: False)
+    assert here.call("globoapp_minion.is_current", "0" * 64)[0] is False
+
+
+def test_healing_that_is_refused_sets_a_return_code(glue):
+    answer, code = glue().call("globoapp_minion.heal")
+    assert (answer["result"], answer["comment"], code) == ("refused", "nothing is deployed on this host", 1)

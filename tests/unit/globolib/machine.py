@@ -326,7 +326,7 @@ class Machine:
         self.pillar = {
             "globoapp": {
                 "root": str(self.root), "bind": "127.0.0.1", "python": PYTHON, "reserve": 0, "prove": 0, "soak": 0,
-                "deadline": 3, "lock_wait": 0, "source": f"file://{self.dist}/globoapp-{{version}}.zip",
+                "deadline": 10, "lock_wait": 0, "source": f"file://{self.dist}/globoapp-{{version}}.zip",
                 "wheels": f"file://{self.dist}", "port": self.port,
             }
         }  # fmt: skip

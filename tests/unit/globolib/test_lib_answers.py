@@ -250,7 +250,7 @@ def test_a_server_that_was_cut_in_its_first_deploy_says_so(machine):
 def test_each_release_has_its_state(served):
     served.deploy("1.1")
     served.publish("1.2", "def answer():\n    return 500, ''\n")
-    served.deploy("1.2", globoapp={"deadline": 0.2})
+    served.deploy("1.2", globoapp={"deadline": 1})
     served.publish("1.3")
     cut = served.begin("1.3")
     cut.begin()

@@ -7,7 +7,7 @@ import re
 import socket
 
 import pytest
-from globolib import artifact, files, preflight, virtualenv
+from globolib import artifact, files, preflight, run, virtualenv
 from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Listener, Owner
@@ -71,7 +71,7 @@ PROBLEMS = {
         FINE,
         [],
     ),
-    "a full disk, and nothing to unpack": (HOST, room(0), []),  # the way out of it must not need what it lacks
+    "no room, and none is needed": (HOST, room(0), []),
     "room for a virtualenv": (BARE, room(RESERVE + 30 + VIRTUALENV_BYTES // MIB), []),
     "no room for one": (BARE, room(RESERVE + 30 + VIRTUALENV_BYTES // MIB - 1), [FULL.format(229, 230)]),
     "a virtualenv that is broken": (
@@ -223,6 +223,27 @@ def test_without_systemd_there_is_one_line(machine, monkeypatch):
     monkeypatch.setattr("globolib.systemd.BOOTED", "/nowhere")
     assert problems(machine) == ["systemd is not running this machine: the service is a systemd unit"]
     assert machine.systemd.calls == []
+
+
+def test_a_version_that_was_published_again_is_refused_before_it_is_gone_back_to_by_a_deploy(machine):
+    machine.has("1.0", "1.1")
+    machine.publish("1.0", "def answer():\n    return 200, 'other'\n")
+    (line,) = problems(machine, "1.0")
+    assert "is not what this host has as PACK1_0" in line and "A version never changes" in line
+    inner = run.Run(machine.inner({"globoapp_run": {"version": "1.0", "action": "rollback"}}))
+    assert inner.problems == []  # a rollback goes to what is here
+
+
+def test_where_the_source_cannot_be_asked_that_is_told_and_not_in_the_way(machine):
+    machine.has("1.0", "1.1")
+    for path in machine.dist.iterdir():
+        path.unlink()
+    here = machine.begin("1.0")
+    assert here.problems == []
+    (note,) = here.examined.notes
+    assert note.startswith(f"whether file://{machine.dist}/globoapp-1.0.zip still is what this host has could not be ")
+    assert note in machine.deploy(here=here).said["ready"]
+    assert machine.begin("1.0").examined.notes == ()  # what is deployed by now is only repaired
 
 
 def test_a_source_that_cannot_be_read_is_told_and_no_crash(machine, monkeypatch):

@@ -83,7 +83,7 @@ def test_a_rollback_that_fails_says_what_failed(served):
 
 def test_a_release_that_failed_is_not_gone_back_to(served):
     served.publish("1.2", "def answer():\n    return 500, ''\n")
-    served.deploy("1.2", globoapp={"deadline": 0.2})
+    served.deploy("1.2", globoapp={"deadline": 1})
     answer = rollback.rollback(served.minion())
     assert answer["to"] is None
     assert "the last deploy (1.2, 2" in answer["comment"] and "there is nothing to undo" in answer["comment"]
@@ -103,6 +103,13 @@ def test_states_that_could_not_be_applied_are_a_failure_and_the_lock_is_free(ser
     with pytest.raises(Failure, match="the states could not be applied: "):
         rollback.rollback(served.minion())
     assert lock.holder(served.layout.lock) is None
+
+
+def test_a_minion_that_only_tests_goes_nowhere(served):
+    answer = rollback.rollback(served.minion(test=True))
+    assert (answer["result"], answer["to"]) == (False, "1.0")
+    assert answer["comment"] == "The minion is configured with test: True. Nothing was changed."
+    assert served.answers() == '{"version": "1.1"}'
 
 
 def test_the_states_know_that_they_are_inside_a_rollback(served):

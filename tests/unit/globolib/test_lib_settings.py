@@ -185,6 +185,22 @@ def test_the_root_is_known_before_anything_else(pillar, root):
     assert settings.root_of(pillar) == root
 
 
+@pytest.mark.parametrize(
+    ("deployed", "address"),
+    [
+        ({"bind": "eth1", "address": "10.0.0.5"}, "10.0.0.5"),
+        ({"bind": "eth1", "address": "10.0.0.9"}, "10.0.0.4"),  # it has gone
+        ({"bind": "lo", "address": "127.0.0.1"}, "10.0.0.4"),
+        ({"bind": "eth1"}, "10.0.0.4"),
+        (None, "10.0.0.4"),
+    ],
+)
+def test_another_address_of_an_interface_moves_nothing(deployed, address):
+    interfaces = {"eth1": ["10.0.0.4", "10.0.0.5"], "lo": ["127.0.0.1"]}
+    resolution = resolve({"globoapp": {"version": "1.0", "bind": "eth1"}}, deployed, interfaces)
+    assert resolution.settings.address == address
+
+
 @pytest.mark.parametrize(("bind", "address"), [("0:0::1", "::1"), ("::", "::"), ("lo", "127.0.0.1")])
 def test_an_address_or_an_interface(bind, address):
     resolution = resolve({"globoapp": {"version": "1.0", "bind": bind}})

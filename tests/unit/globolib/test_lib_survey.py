@@ -126,6 +126,17 @@ def test_workers_that_are_ready_are_children_with_a_mark(served, tmp_path):
     assert survey.ready(layout, "PACK1_0", [7, 1], candidate=True) == ()
 
 
+@pytest.mark.parametrize(
+    ("noted", "when"), [(None, 0), ("", 0), ("x", 0), ("-1", 0), ("00000000000000000042\n", 42)], ids=str
+)
+def test_when_a_worker_got_on(machine, noted, when):
+    runtime = pathlib.Path(machine.layout.runtime("PACK1_0"))
+    runtime.mkdir(parents=True)
+    if noted is not None:
+        (runtime / "progress-7").write_text(noted)
+    assert survey.progress(machine.layout, "PACK1_0", 7) == when
+
+
 def test_paths_are_compared_without_links(served):
     host = survey.survey(served.settings)
     main = host.processes["PACK1_0"][0]

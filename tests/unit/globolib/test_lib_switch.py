@@ -59,23 +59,22 @@ def assert_1_0_goes_on(machine, done):
     ("api", "why"),
     [
         (CRASHES, r"failed its trial: globoapp-candidate@PACK1_1\.service ended while it booted"),
-        (HANGS, r"failed its trial: .*: 0 of 1 workers have loaded the app after 0\.3 s"),
-        (WRONG, r"failed its trial: GET /status/ for 0\.3 s: status 500 instead of 200, body: 'oops'"),
-        (OTHER, r"failed its trial: GET /status/ for 0\.3 s: version is '9\.9' instead of '1\.1'"),
+        (HANGS, r"failed its trial: .*: 0 of 1 workers have loaded the app after 1 s"),
+        (WRONG, r"failed its trial: GET /status/ for 1 s: status 500 instead of 200, body: 'oops'"),
+        (OTHER, r"failed its trial: GET /status/ for 1 s: version is '9\.9' instead of '1\.1'"),
     ],
     ids=["crashes", "hangs", "answers wrongly", "is another version"],
 )
 def test_a_candidate_that_fails_its_trial_touches_nothing_live(served, api, why):
     served.publish("1.1", api)
     served.pillar["globoapp"].update(environment={"A": "new"}, user="nobody")
-    done = served.deploy("1.1", globoapp={"deadline": 0.3})
+    done = served.deploy("1.1", globoapp={"deadline": 10 if api == CRASHES else 1})
     assert_1_0_goes_on(served, done)
     assert served.live_files() == served.before
     live = [call for call in served.systemd.calls if call.split()[-1] in (ONE, TWO) or ".socket" in call.split()[-1]]
     assert {call.split()[0] for call in live} <= {"show"}
     assert "configured" not in done.said
-    (logged,) = [release.record(served.layout, "PACK1_1").failed]
-    assert logged.why in done.failure
+    assert release.record(served.layout, "PACK1_1").failed.why in done.failure
     assert re.search(why, done.failure)
 
 
@@ -471,8 +470,8 @@ def test_in_a_repair_what_does_not_end_is_told(served):
 
 def test_a_release_that_answers_wrongly_in_service_is_taken_back(served):
     served.publish("1.1", AS_CANDIDATE)
-    done = served.deploy("1.1", globoapp={"deadline": 0.3})
-    assert done.failure.startswith("1.1 is not healthy: GET /status/ for 0.3 s: status 500 instead of 200")
+    done = served.deploy("1.1", globoapp={"deadline": 1})
+    assert done.failure.startswith("1.1 is not healthy: GET /status/ for 1 s: status 500 instead of 200")
     assert done.failure.endswith("\nSwitched back: 1.0 serves again.")
     assert_1_0_goes_on(served, done)
     calls = served.systemd.calls
@@ -502,7 +501,7 @@ def test_a_right_answer_of_something_else_is_none(served, monkeypatch):
 def test_where_what_served_does_not_start_again_it_is_told_what_runs(served):
     served.publish("1.1", AS_CANDIDATE)
     served.systemd.fails[f"start {ONE}"] = "Job failed."
-    done = served.deploy("1.1", globoapp={"deadline": 0.3})
+    done = served.deploy("1.1", globoapp={"deadline": 1})
     assert "\nAnd 1.0 could not be put back: 1.0 did not start: " in done.failure
     assert done.failure.endswith("\nWhat runs now: PACK1_1.")
     assert served.running() == ["PACK1_1"]  # it answers wrongly, yet nothing would answer at all
@@ -520,20 +519,20 @@ def test_where_nobody_can_say_what_runs_the_failure_is_told_all_the_same(served,
         return real(*args)
 
     monkeypatch.setattr(switch, "put_back", put_back)
-    done = served.deploy("1.1", globoapp={"deadline": 0.3})
+    done = served.deploy("1.1", globoapp={"deadline": 1})
     assert "What runs now is not known: systemctl does not run" in done.failure
 
 
 def test_a_release_whose_record_is_gone_is_not_put_back(served):
     served.publish("1.1", AS_CANDIDATE)
     os.unlink(served.layout.record("PACK1_0"))
-    done = served.deploy("1.1", globoapp={"deadline": 0.3})
+    done = served.deploy("1.1", globoapp={"deadline": 1})
     assert "\nAnd 1.0 could not be put back: 'PACK1_0'\nWhat runs now: PACK1_1." in done.failure
 
 
 def test_a_first_deploy_that_is_not_healthy_is_stopped(machine):
     machine.publish("1.1", AS_CANDIDATE)
-    done = machine.deploy("1.1", globoapp={"deadline": 0.3})
+    done = machine.deploy("1.1", globoapp={"deadline": 1})
     assert done.failure.endswith("\nNothing was deployed here before: it was stopped.")
     assert (machine.answers(), machine.running(), machine.deployed()) == (None, [], None)
     assert (systemd.enabled(machine.layout), systemd.socket_files(machine.layout)) == ((), [])
@@ -542,7 +541,7 @@ def test_a_first_deploy_that_is_not_healthy_is_stopped(machine):
 def test_each_step_of_stopping_a_first_deploy_is_tried(machine):
     machine.publish("1.1", AS_CANDIDATE)
     machine.systemd.fails[f"stop {machine.layout.socket('127.0.0.1', machine.port)}"] = Failure("no end after 120 s")
-    done = machine.deploy("1.1", globoapp={"deadline": 0.3})
+    done = machine.deploy("1.1", globoapp={"deadline": 1})
     assert done.failure.endswith("it was stopped.\nOn the way back: no end after 120 s")
     assert "1.1 is not healthy" in done.failure
     assert (machine.running(), systemd.enabled(machine.layout)) == ([], ())
@@ -564,9 +563,9 @@ def test_what_is_stuck_gets_one_fresh_start(machine, monkeypatch):
     machine.deploy("1.0")
     (machine.root / "wedge").touch()
     first = machine.systemd.pid(ONE)
-    done = machine.deploy(globoapp={"deadline": 0.3})
+    done = machine.deploy(globoapp={"deadline": 1})
     assert done.failure is None
-    assert done.said["healthy"].startswith("it did not answer (GET /status/ for 0.3 s: status 500")
+    assert done.said["healthy"].startswith("it did not answer (GET /status/ for 1 s: status 500")
     assert "was started afresh; GET http://" in done.said["healthy"]
     assert machine.systemd.pid(ONE) != first
 
@@ -579,7 +578,7 @@ def test_what_is_stuck_again_has_failed(machine, monkeypatch):
     )
     machine.deploy("1.0")
     (machine.root / "wedge").touch()
-    done = machine.deploy(globoapp={"deadline": 0.3})
+    done = machine.deploy(globoapp={"deadline": 1})
     assert done.failure.startswith("1.0 is not healthy: ")
     assert machine.systemd.calls.count(f"restart {ONE}") == 1
     assert machine.running() == ["PACK1_0"]
@@ -592,8 +591,8 @@ def test_what_is_stuck_and_does_not_start_afresh_says_both(machine, monkeypatch)
     machine.deploy("1.0")
     (machine.root / "wedge").touch()
     machine.systemd.fails[f"restart {ONE}"] = "Job failed."
-    done = machine.deploy(globoapp={"deadline": 0.3})
-    assert "1.0 is not healthy: GET /status/ for 0.3 s: status 500" in done.failure
+    done = machine.deploy(globoapp={"deadline": 1})
+    assert "1.0 is not healthy: GET /status/ for 1 s: status 500" in done.failure
     assert (
         "and it did not start afresh: systemctl restart globoapp@PACK1_0.service: exit 1: Job failed." in done.failure
     )
@@ -604,7 +603,7 @@ def test_what_answers_wrongly_is_not_started_afresh(machine):
     machine.deploy("1.0")
     (machine.root / "wedge").touch()
     first = machine.systemd.pid(ONE)
-    done = machine.deploy(globoapp={"deadline": 0.3})
+    done = machine.deploy(globoapp={"deadline": 1})
     assert "status 500" in done.failure
     assert "Its workers get on, so it was not started afresh" in done.failure
     assert machine.systemd.pid(ONE) == first

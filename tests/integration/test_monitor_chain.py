@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,21 +17,26 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "globoitest"
 
-# Healing would deploy to the machine that runs this test: here it only says that it was asked.
-HEAL = """
-def __virtual__():
-    return "globoapp_heal"
+# In the copy of the tree that these daemons use. Healing would deploy to the machine that runs this test: here it only
+# says that it was asked. And no systemd runs the release whose health is asked.
+STUBS = {
+    "heal.py": """
 
-
-def heal():
+def heal(minion):
     answer = {"result": "failed", "comment": "a test"}
-    __salt__["event.send"]("globoapp/heal/" + __opts__["id"], answer)
+    minion.send(f"globoapp/heal/{minion.id}", answer)
     return answer
 
 
-def tidy():
+def tidy(minion, days):
     return {}
-"""
+""",
+    "answers.py": """
+
+def health(minion, timeout=None, deadline=None):
+    return {"healthy": True, "version": "1.0", "latency_ms": 1.0}
+""",
+}
 
 
 # Daemons that start and reconnect.
@@ -70,7 +76,8 @@ class Server:
         (self.root / "PACK1_0").mkdir(parents=True)
         (self.root / ".globoapp/releases").mkdir(parents=True)
         health = {"path": "/", "status": 200, "json": {"status": "UP"}}
-        record = {"version": "1.0", "manifest": {"health": health, "workers": 1}}
+        manifest = {"name": NAME, "version": "1.0", "wsgi": "api:app", "health": health}
+        record = {"version": "1.0", "sha256": "", "lock": "", "virtualenv": "", "contents": {}, "manifest": manifest}
         (self.root / ".globoapp/releases/PACK1_0.json").write_text(json.dumps(record))
         self.runtime.mkdir(parents=True)
         (self.runtime / f"ready-{os.getpid()}").touch()
@@ -91,6 +98,7 @@ class Server:
 
     def close(self):
         shutil.rmtree(self.runtime.parent)
+        Path(f"/run/{NAME}-looked").unlink(missing_ok=True)
         for each in (self.api, self.hook):
             each.shutdown()
             each.server_close()
@@ -106,23 +114,42 @@ def watched(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def master(salt_factories, watched, tmp_path_factory):
+def tree(tmp_path_factory):
+    """A copy of the tree with the stubs."""
+    copy = tmp_path_factory.mktemp("tree") / "salt"
+    shutil.copytree(ROOT / "salt", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in STUBS.items():
+        with (copy / "_utils/globolib" / name).open("a") as module:
+            module.write(text)
+    return copy
+
+
+def shipped_pillar():
+    """Pillar as it is shipped, without what only a master's renderer can fill in."""
+    text = (ROOT / "pillar/globoapp.sls").read_text()
+    return yaml.safe_load(re.sub(r"{{.*?}}", "x", re.sub(r"(?s){%.*?%}", "", text)))
+
+
+@pytest.fixture(scope="module")
+def master(salt_factories, watched, tree, tmp_path_factory):
     """A master with the reactors and the engine as they are shipped; pillar as it is shipped, and faster."""
     shipped = yaml.safe_load((ROOT / "etc/master.d/reactor.conf").read_text())
     directory = tmp_path_factory.mktemp("pillar")
-    pillar = yaml.safe_load((ROOT / "pillar/globoapp.sls").read_text())
+    pillar = shipped_pillar()
     assert pillar["beacons"]["globoapp"] == [{"interval": 1}]
+    del pillar["globoapp_code"]
     pillar["globoapp"].update(
-        root=str(watched.root), notify={"url": f"http://127.0.0.1:{watched.hook.server_address[1]}/"}
+        name=NAME, root=str(watched.root), notify={"url": f"http://127.0.0.1:{watched.hook.server_address[1]}/"}
     )
     pillar["globoapp"]["monitor"] = {"cpu": False, "memory": False, "disk": False, "api": {"samples": 2}}
-    health = {"healthy": True, "version": "1.0", "latency_ms": 1.0}
-    pillar["schedule"] = {"report": {"function": "globoapp_monitor.report", "args": [health], "seconds": 3}}
+    assert pillar["schedule"]["globoapp-health"]["function"] == "globoapp.health"
+    pillar["schedule"] = {"globoapp-health": {**pillar["schedule"]["globoapp-health"], "seconds": 3}}
     (directory / "top.sls").write_text("base:\n  '*':\n    - app\n")
     (directory / "app.sls").write_text(yaml.safe_dump(pillar))
+    loaded = yaml.safe_load((ROOT / "etc/master.d/globoapp.conf").read_text())["module_dirs"]
+    assert loaded == ["/srv/globoapp/salt"], "that alone brings runners, engine and package"
     shipped.update(
-        interface="127.0.0.1", engines_dirs=[str(ROOT / "salt/_engines")], utils_dirs=[str(ROOT / "salt/_utils")],
-        runner_dirs=[str(ROOT / "salt/_runners")], file_roots={"base": [str(ROOT / "salt")]},
+        interface="127.0.0.1", module_dirs=[str(tree)], file_roots={"base": [str(tree)]},
         pillar_roots={"base": [str(directory)]}, worker_threads=3,
     )  # fmt: skip
     factory = salt_factories.salt_master_daemon("globoapp-master", defaults={}, overrides=shipped)
@@ -131,15 +158,9 @@ def master(salt_factories, watched, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def minion(master, watched, tmp_path_factory):
-    modules = tmp_path_factory.mktemp("modules")
-    for path in (ROOT / "salt/_modules").glob("*.py"):
-        (modules / path.name).symlink_to(path)
-    (modules / "globoapp_heal.py").unlink()
-    (modules / "globoapp_heal.py").write_text(HEAL)
+def minion(master, watched, tree):
     overrides = {
-        "module_dirs": [str(modules)], "utils_dirs": [str(ROOT / "salt/_utils")],
-        "beacons_dirs": [str(ROOT / "salt/_beacons")], "loop_interval": 1, "enable_fqdns_grains": False,
+        "module_dirs": [str(tree)], "loop_interval": 1, "enable_fqdns_grains": False,
         # A beacon of the machine's own: pillar's stands beside it or in its place, and works.
         "beacons": {"status": [{"interval": 3600}]},
     }  # fmt: skip
@@ -152,7 +173,7 @@ def minion(master, watched, tmp_path_factory):
 def run(master, minion):
     """Calls a runner with the master's configuration and records; in this process, as a reactor does."""
     opts = master.config.copy()
-    runners = salt.loader.runner(opts, utils=salt.loader.utils(opts), context={})
+    runners = salt.loader.runner(opts, context={})
     return lambda name, *args, **kwargs: runners[name](*args, **kwargs)
 
 
@@ -172,7 +193,7 @@ def test_from_a_dead_api_to_the_webhook_and_back(run, watched):
     watched.well = False
     until(lambda: any("[ALERT] web1 api" in one["text"] for one in watched.told))
     alert = state(run, "api")
-    assert "status 500 in place of 200" in alert["message"]
+    assert "status 500 instead of 200" in alert["message"]
     watched.well = True
     until(lambda: any("[clear] web1 api" in one["text"] for one in watched.told))
     assert run("globoapp.alerts")["open"] == []
@@ -224,3 +245,8 @@ def test_inventory_as_a_person_gets_it(master, minion, watched):
     assert server["port"] == watched.api.server_address[1]
     assert 0 <= server["cpu"] <= 100 and 0 < server["memory"] < 100
     assert server["last_deploy"]["version"] == "1.0"
+
+
+def test_nothing_that_a_real_server_sends_is_refused(run):
+    """Last: beacon, reports, deploys and answers of healing have all come in by now."""
+    assert run("globoapp.refused") == {}

@@ -38,6 +38,12 @@ FRESH: Mapping[str, Any] = {
 }
 
 
+def _is_sound(alert: Mapping[str, Any]) -> bool:
+    """Whether a record is that of an open alert, and can name one of the past."""
+    texts = all(isinstance(alert.get(name), str) for name in ("id", "host", "since"))
+    return texts and is_key(f"{alert['since']}-{alert['id']}")
+
+
 class Watch:
     """
     tell
@@ -89,7 +95,7 @@ class Watch:
         key, now = f"{minion}:{probe}", str(data.get("time") or ledger.now())
         with self.store.exclusive():
             known = self.store.get("open", key)
-            if known is not None and not all(isinstance(known.get(name), str) for name in ("id", "host", "since")):
+            if known is not None and not _is_sound(known):
                 log.error("the record open/%s is broken and counts as none", key)
                 known = None
             if state == "clear":
@@ -106,7 +112,7 @@ class Watch:
                 known["reminders"] = 0
                 state = "bad"
             elif state == "reminder":
-                known["reminders"] = int(known.get("reminders", 0)) + 1
+                known["reminders"] = int(incoming.number(known.get("reminders")) or 0) + 1
             elif not (known.get("slow") and not data.get("slow")):  # what was slow, and is dead now, is news
                 return None
             known.update({name: data.get(name) for name in ("value", "threshold")})
@@ -252,7 +258,7 @@ class Watch:
         mine = self.store.records("open", lambda key: key.startswith(f"{minion}:"))
         opened = {key.rpartition(":")[2]: alert for key, alert in mine.items()}
         for probe, track in taken["open"].items():
-            cleared = (self.store.get("cleared", f"{minion}:{probe}") or {}).get("until", "")
+            cleared = str((self.store.get("cleared", f"{minion}:{probe}") or {}).get("until", ""))
             worse = opened.get(probe, {}).get("slow") and not track.get("slow")
             if worse or (probe not in opened and cleared < taken["time"]):
                 self._edge(minion, probe, "bad", {**track, "time": taken["time"]})

@@ -3,7 +3,7 @@
 # Run as root after salt.sh; a second run changes nothing. In a chroot it enables the service, without starting it.
 #
 # minion.sh CHECKOUT KEYS ID MASTER
-#   CHECKOUT  where this tree is now; only its etc/minion.d is read, and copied
+#   CHECKOUT  where this tree is now; only its etc/minion.d and etc/systemd are read, and copied
 #   KEYS      directory with ID.pem, ID.pub and master.pub
 #   ID        the minion's id
 #   MASTER    address of the master
@@ -39,5 +39,6 @@ ExecStart=/opt/salt/bin/salt-minion
 [Install]
 WantedBy=multi-user.target
 EOF
+install -D -m 644 "$checkout/etc/systemd/salt-minion.conf" /etc/systemd/system/salt-minion.service.d/restart.conf
 systemctl enable salt-minion
 if [ -d /run/systemd/system ]; then systemctl restart salt-minion; fi

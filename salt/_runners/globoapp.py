@@ -17,7 +17,7 @@ from globolib import files  # noqa: E402
 from globolib.errors import Failure  # noqa: E402
 from globolib.monitor import inventory as records  # noqa: E402
 from globolib.monitor import metrics as exposition  # noqa: E402
-from globolib.monitor.store import Store  # noqa: E402
+from globolib.monitor import store as stores  # noqa: E402
 from salt.exceptions import CommandExecutionError  # noqa: E402
 
 TEXTFILE = "/var/lib/prometheus/node-exporter/globoapp.prom"
@@ -28,13 +28,14 @@ def __virtual__():
 
 
 def _store():
-    return Store(salt.cache.Cache(__opts__), __opts__["cachedir"])
+    return stores.opened(__opts__, salt.cache.Cache)
 
 
 def _expected():
-    """The accepted minions whose pillar names globoapp."""
-    accepted = salt.utils.minions.CkMinions(__opts__).check_minions("*", "glob")["minions"]
-    pillars = {minion: salt.utils.minions.get_minion_data(minion, __opts__)[2] for minion in accepted}
+    """The accepted minions that are not known yet and whose pillar names globoapp."""
+    accepted = set(salt.utils.minions.CkMinions(__opts__).check_minions("*", "glob")["minions"])
+    unheard = accepted - set(_store().keys("servers"))
+    pillars = {minion: salt.utils.minions.get_minion_data(minion, __opts__)[2] for minion in unheard}
     return [minion for minion, pillar in pillars.items() if pillar and "globoapp" in pillar]
 
 
@@ -88,7 +89,7 @@ def forget(host):
 
         salt-run globoapp.forget web9
     """
-    return records.forget(_store(), host)
+    return _call(records.forget, _store(), host)
 
 
 def alerts(until=None, host=None, **kwargs):

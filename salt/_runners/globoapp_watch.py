@@ -9,8 +9,10 @@ globolib.refresh()
 import salt.cache  # noqa: E402
 import salt.client  # noqa: E402
 import salt.utils.minions  # noqa: E402
+from globolib.monitor import inventory  # noqa: E402
+from globolib.monitor import store as stores  # noqa: E402
+from globolib.monitor.accepted import Accepted  # noqa: E402
 from globolib.monitor.notify import Notifier  # noqa: E402
-from globolib.monitor.store import Store  # noqa: E402
 from globolib.monitor.watch import Watch  # noqa: E402
 
 
@@ -19,7 +21,7 @@ def __virtual__():
 
 
 def _store():
-    return Store(salt.cache.Cache(__opts__), __opts__["cachedir"])
+    return stores.opened(__opts__, salt.cache.Cache)
 
 
 def _tell(minion, function, args):
@@ -33,7 +35,7 @@ def _accepted():
 
 
 def _watch():
-    return Watch(_store(), _tell, _accepted)
+    return Watch(_store(), _tell, lambda: Accepted(_accepted, __context__))
 
 
 def _section(minion):
@@ -157,7 +159,7 @@ def listen():
 
         salt-run globoapp_watch.listen
     """
-    return _watch().listen(__salt__["globoapp.silent"]())
+    return _watch().listen(inventory.silent(_store(), ()))
 
 
 def expire():

@@ -81,7 +81,7 @@ def first_deploy(fleet):
     for server in servers:
         if server.sh("ls -d /var/cache/salt/minion/extmods", check=False):  # a fleet kept from an earlier session
             server.sh(f"systemctl stop salt-minion\n{WIPE}\nrm -rf {FORGOTTEN}; systemctl start salt-minion")
-            until(lambda server=server: server.call("test.ping"))
+            until(lambda server=server: fleet.awake(server.name))
     seen, (_, web2) = types.SimpleNamespace(), servers
     find = "find /var/cache/salt/minion/extmods -name '*globo*' 2>/dev/null || true"
     seen.cached = {server.name: server.sh(find) for server in servers}

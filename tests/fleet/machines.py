@@ -21,7 +21,7 @@ out, sys.stdout = sys.stdout, sys.stderr
 for line in sys.stdin:
     try:
         with salt.client.LocalClient(mopts=options) as client:
-            answer = client.cmd(*json.loads(line))
+            answer = client.cmd(**json.loads(line))
     except (salt.exceptions.SaltClientError, salt.exceptions.SaltReqTimeoutError):
         answer = {}  # there is no master
     print(json.dumps(answer), file=out, flush=True)
@@ -52,9 +52,9 @@ class Fleet:
         """Runs salt on the master and returns its CompletedProcess, whatever the exit code."""
         return self.run("salt", *args, check=check, **kwargs)
 
-    def ask(self, target, function, *args):
+    def ask(self, target, function, *args, **patience):
         """Has the master ask minions as `salt` does, and returns what they returned: {minion: data}."""
-        question, answer = json.dumps([target, function, [str(one) for one in args]]), ""
+        question, answer = json.dumps({"tgt": target, "fun": function, "arg": args, **patience}), ""
         for _ in range(2):  # the process may have gone with its machine
             if not hasattr(self.asking, "process"):
                 command = ["exec", "master", "--", "/opt/salt/bin/python", "-c", ASK]
@@ -66,6 +66,11 @@ class Fleet:
                 return json.loads(answer)
             del self.asking.process
         return pytest.fail(f"salt {target} {function}: no answer")
+
+    def awake(self, *hosts):
+        """Returns whether the minions of hosts answer within seconds."""
+        answers = self.ask(",".join(hosts), "test.ping", tgt_type="list", timeout=3, gather_job_timeout=3)
+        return answers == dict.fromkeys(hosts, True)
 
     def heal(self, wanted, site=""):
         """Has monitoring look after the servers, or leave them to the test; site (str) is more pillar of the site."""

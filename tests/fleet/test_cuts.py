@@ -104,11 +104,8 @@ def cut(web, mode, point, after):
     seen = cutter.result()
     if mode == "stop":
         power_cut(web)
-    elif mode == "minion" and "cut" in seen:
-        until(lambda: web.sh("systemctl is-active salt-minion || true") in ("failed", "inactive"))
-        web.sh("systemctl start salt-minion")
     if mode != "job":
-        until(lambda: web.call("test.ping"), 300)
+        until(lambda: web.fleet.awake(web.name), 300)
     until(web.answers)
     serving = web.sh("ls /run/globoapp 2>/dev/null", check=False).split()
     assert set(serving) <= {"PACK1_0", "PACK2_0"}

@@ -46,5 +46,5 @@ def test_deploys_and_kills_lose_no_comment(web, twin, deploys, say):
     assert lost(web.url(), acknowledged) == []
     web.fleet.cut(web.name)
     web.fleet.boot(web.name)
-    until(lambda: web.call("test.ping"), 60)
+    until(lambda: web.fleet.awake(web.name))
     assert lost(web.url(), acknowledged) == []

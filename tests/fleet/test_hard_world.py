@@ -48,8 +48,9 @@ def test_a_client_cannot_occupy_what_the_health_check_asks(watched):
     comment(watched, "globoapp-health-check")
     assert watched.call("globoapp.health", "deadline=0")["healthy"]
     # As long as the beacon would need to call it dead, and healing to start it afresh.
-    looks = int(float(watched.sh("cat /run/globoapp-looked"))) + 6
-    until(lambda: int(float(watched.sh("cat /run/globoapp-looked"))) > looks)
+    looked = "cat /run/globoapp-looked 2>/dev/null || echo 0"
+    begun = until(lambda: int(watched.sh(looked)))
+    until(lambda: int(watched.sh(looked)) > begun + 6)
     assert watched.main_pid("1.0") == pid
     assert kept(watched, "globoapp-health-check")
 
@@ -176,7 +177,7 @@ def test_a_worker_that_takes_too_much_memory_goes_alone(alone, tmp_path):
     after = """
 @app.route("/eat")
 def eat():
-    return str(len(bytearray(400 << 20)))
+    return str(len(b"x" * (400 << 20)))
 """
     with release(tmp_path, "9.72", base="2.0", after=after, health={"json": {"status": "OK"}}):
         web2.deploy("9.72")
@@ -184,6 +185,5 @@ def eat():
     web2.sh(f"systemctl set-property --runtime {unit} MemoryMax=250M MemorySwapMax=0")
     pid = web2.main_pid("9.72")
     assert web2.get("/eat")[0] is None
-    until(lambda: web2.sh("journalctl -k -q | grep -c 'Memory cgroup out of memory' || true; true") is not None)
     until(lambda: web2.get("/status/")[0] == 200)
     assert web2.main_pid("9.72") == pid

@@ -69,7 +69,7 @@ def master(fleet):
 
 def answer(fleet):
     """Waits until the servers have found the master again."""
-    until(lambda: fleet.salt("--out=txt", "web*", "test.ping").stdout.count("True") == 2, 180)
+    until(lambda: fleet.awake("web1", "web2"), 180)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,6 @@ def test_a_rebooted_server_serves_again_without_salt(fleet, serving_1_0):
         assert web.main_pid("1.0") == "0"
     finally:
         web.sh("systemctl enable --now salt-minion")
-    until(lambda: web.call("test.ping"))
+    until(lambda: fleet.awake("web2"))
     assert web.deploy(None).changed == []
     web.assert_serves("1.1")

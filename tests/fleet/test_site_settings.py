@@ -61,7 +61,7 @@ def master(fleet, web1):
     def configure(text):
         fleet.exec("master", "sh", "-c", "cat > /etc/salt/master.d/site.conf", input=text, check=True)
         fleet.exec("master", "systemctl", "restart", "salt-master", check=True)
-        until(lambda: web1.call("test.ping"), 120)
+        until(lambda: web1.fleet.awake("web1"), 120)
 
     yield configure
     configure("")
@@ -85,25 +85,25 @@ def test_a_minion_in_test_mode_says_that_it_did_nothing(web1):
     conf = "/etc/salt/minion.d/test-mode.conf"
     web1.sh(f"echo 'test: True' > {conf}; systemctl restart salt-minion")
     try:
-        until(lambda: web1.call("test.ping"))
+        until(lambda: web1.fleet.awake("web1"))
         said = web1.call("globoapp.rollback")
         assert (said["result"], "test: True" in said["comment"]) == (False, True)
         assert web1.call("globoapp_minion.heal")["result"] == "refused"
         web1.assert_serves("1.1")
     finally:
         web1.sh(f"rm {conf}; systemctl restart salt-minion")
-        until(lambda: web1.call("test.ping"))
+        until(lambda: web1.fleet.awake("web1"))
 
 
 def test_a_minion_without_processes_of_its_own_for_jobs(web1):
     conf = "/etc/salt/minion.d/threads.conf"
     web1.sh(f"echo 'multiprocessing: False' > {conf}; systemctl restart salt-minion")
     try:
-        until(lambda: web1.call("test.ping"))
+        until(lambda: web1.fleet.awake("web1"))
         for version in ("1.1", "1.0"):
             web1.deploy(version)
         assert web1.call("globoapp.rollback")["result"] is True
         web1.assert_serves("1.1")
     finally:
         web1.sh(f"rm {conf}; systemctl restart salt-minion")
-        until(lambda: web1.call("test.ping"))
+        until(lambda: web1.fleet.awake("web1"))

@@ -78,29 +78,29 @@ def master(tmp_path, hook):
 
 
 @pytest.fixture
-def clock(master):
-    """The runner's monotonic clock, to pass the pauses: a list of one number."""
+def clock(master, monkeypatch):
+    """The master's monotonic clock, to pass the pauses: a list of one number."""
     now = [1000.0]
 
     class Clock:
         monotonic = staticmethod(lambda: now[0])
 
-    master.module("globoapp_notify.deliver").time = Clock
+    monkeypatch.setattr("globolib.monitor.notify.time", Clock)
     return now
 
 
 def deliver(master, clock, seconds):
     for _ in range(seconds):
-        master.run("globoapp_notify.deliver")
+        master.run("globoapp_watch.deliver")
         clock[0] += 1
 
 
 def test_an_alert_arrives(master, hook, clock):
     master.run("globoapp.alert", "web1", event("api", "bad", 'no worker of "PACK1_0" runs'))
-    assert master.run("globoapp_notify.deliver") == {"sent": 1, "waiting": 0, "unwanted": 0}
+    assert master.run("globoapp_watch.deliver") == {"sent": 1, "waiting": 0, "unwanted": 0, "dead": 0}
     assert hook.got == [{"text": '[ALERT] web1 api: no worker of "PACK1_0" runs (since 2026-11-23T16:00:00.000Z)'}]
-    assert master.run("globoapp_notify.pending") == []
-    assert master.run("globoapp_notify.deliver")["sent"] == 0
+    assert master.run("globoapp.pending") == []
+    assert master.run("globoapp_watch.deliver")["sent"] == 0
     assert len(hook.got) == 1
 
 
@@ -114,7 +114,7 @@ def test_an_endpoint_that_fails_loses_nothing(master, hook, clock, mode, caplog)
     with caplog.at_level(logging.ERROR):
         deliver(master, clock, 3)
     assert 1 <= hook.seen <= 2, "one that fails is left alone for a while, for all that waits for it"
-    assert len(master.run("globoapp_notify.pending")) == 5
+    assert len(master.run("globoapp.pending")) == 5
     assert "127.0.0.1 failed" in caplog.text
     assert "s3cret" not in caplog.text
     hook.mode = "ok"
@@ -126,17 +126,17 @@ def test_an_endpoint_that_fails_loses_nothing(master, hook, clock, mode, caplog)
 def test_an_endpoint_that_refuses_connections(master, hook, clock):
     hook.close()
     master.run("globoapp.alert", "web1", event("api", "bad"))
-    assert master.run("globoapp_notify.deliver")["waiting"] == 1
-    assert len(master.run("globoapp_notify.pending")) == 1
+    assert master.run("globoapp_watch.deliver")["waiting"] == 1
+    assert len(master.run("globoapp.pending")) == 1
 
 
 def test_the_queue_outlives_the_master(master, hook, clock):
     hook.mode = "error"
     master.run("globoapp.alert", "web1", event("api", "bad"))
-    master.run("globoapp_notify.deliver")
+    master.run("globoapp_watch.deliver")
     hook.mode = "ok"
     master.load()
-    assert master.run("globoapp_notify.deliver")["sent"] == 1
+    assert master.run("globoapp_watch.deliver")["sent"] == 1
     assert len(hook.got) == 1
 
 
@@ -146,7 +146,7 @@ def test_pauses_grow(master, hook, clock):
     tried = []
     for _ in range(200):
         before = hook.seen
-        master.run("globoapp_notify.deliver")
+        master.run("globoapp_watch.deliver")
         if hook.seen > before:
             tried.append(clock[0] - 1000)
         clock[0] += 1
@@ -168,7 +168,7 @@ def test_a_template_of_ones_own(master, hook, clock):
 """
     )
     master.run("globoapp.alert", "web1", event("disk", "bad", "{host} is no field of mine", value=93))
-    master.run("globoapp_notify.deliver")
+    master.run("globoapp_watch.deliver")
     (card,) = hook.got[0]["attachments"]
     assert card["content"]["body"][0]["text"] == "web1 disk bad 93"
     assert hook.headers[0]["X-Team"] == "web"
@@ -178,14 +178,14 @@ def test_a_template_of_ones_own(master, hook, clock):
 def test_where_no_webhook_is_named_nothing_piles_up(master, hook, clock):
     master.pillar("globoapp: {bind: 0.0.0.0}")
     master.run("globoapp.alert", "web1", event("api", "bad"))
-    assert master.run("globoapp_notify.deliver")["unwanted"] == 1
-    assert master.run("globoapp_notify.pending") == []
+    assert master.run("globoapp_watch.deliver")["unwanted"] == 1
+    assert master.run("globoapp.pending") == []
     assert master.run("globoapp.alerts")["open"], "the alert itself is there"
 
 
 def test_a_pillar_that_cannot_be_rendered_keeps_the_notification(master, hook, clock):
     master.run("globoapp.alert", "web1", event("api", "bad"))
     master.pillar("globoapp: {% nonsense %}")
-    assert master.run("globoapp_notify.deliver")["waiting"] == 1
+    assert master.run("globoapp_watch.deliver")["waiting"] == 1
     master.pillar(PILLAR.format(port=hook.port))
-    assert master.run("globoapp_notify.deliver")["sent"] == 1
+    assert master.run("globoapp_watch.deliver")["sent"] == 1

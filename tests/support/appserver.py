@@ -1,6 +1,5 @@
 """Runs a version of the app as a web server does: its artifact, a virtualenv of its lock, gunicorn on a held socket."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import requests
+from prepared import prepared, prepared_in_place
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ROOT / "salt" / "_utils" / "globolib" / "gunicorn_conf.py"
@@ -44,34 +44,29 @@ def wait_for(condition, what, seconds=20):
 def uv_program():
     """Returns the path of the uv program that the wheelhouse carries, unpacked once."""
     (wheel,) = (ROOT / "dist" / "wheels").glob("uv-*.whl")
-    program = CACHE / wheel.stem / "uv"
-    if not program.exists():
+
+    def unpack(directory):
         with zipfile.ZipFile(wheel) as archive:
             (member,) = [name for name in archive.namelist() if name.endswith(".data/scripts/uv")]
-            program.parent.mkdir(parents=True, exist_ok=True)
-            partial = program.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(archive.read(member))
-        partial.chmod(0o755)
-        os.replace(partial, program)
-    return program
+            (directory / "uv").write_bytes(archive.read(member))
+        (directory / "uv").chmod(0o755)
+
+    return prepared(CACHE / wheel.stem, unpack) / "uv"
 
 
 def virtualenv(lock):
     """Returns the Python (Path) of a virtualenv of the requirements at lock (Path), made from the wheelhouse."""
+    uv = [str(uv_program()), "--quiet", "--offline"]
+
+    def make(directory):
+        subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, str(directory)], check=True)
+        install = [*uv, "pip", "install", "--python", str(directory / "bin/python"), "--no-index", "--require-hashes"]
+        wheels = ["--find-links", str(ROOT / "dist" / "wheels")]
+        subprocess.run([*install, *wheels, "--requirement", str(lock)], check=True)
+
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    directory = CACHE / f"{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}-{tag}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(f"{directory}.lock", "w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # two test runs may want it at once
-        python = directory / "bin" / "python"
-        if not (directory / "complete").exists():
-            uv = [str(uv_program()), "--quiet", "--offline"]
-            subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, str(directory)], check=True)
-            install = [*uv, "pip", "install", "--python", str(python), "--no-index", "--require-hashes"]
-            wheels = ["--find-links", str(ROOT / "dist" / "wheels")]
-            subprocess.run([*install, *wheels, "--requirement", str(lock)], check=True)
-            (directory / "complete").touch()
-    return python
+    name = f"{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}-{tag}"
+    return prepared_in_place(CACHE / name, make) / "bin" / "python"
 
 
 class Release:

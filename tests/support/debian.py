@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from prepared import prepared
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -21,17 +23,21 @@ def program(name, *packages):
     own = shutil.which(name)
     if own:
         return own, dict(os.environ)
-    target = ROOT / ".lab" / "debian" / packages[0]
-    if not (target / "complete").exists():
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        _download(packages, target)
-        for package in target.glob("*.deb"):
-            subprocess.run(["dpkg-deb", "--extract", str(package), str(target)], check=True)
-            package.unlink()
-        (target / "complete").touch()
+    target = unpacked(*packages)
     libraries = ":".join(str(path) for path in target.glob("usr/lib/*-linux-gnu"))
     return str(target / "usr/bin" / name), {**os.environ, "LD_LIBRARY_PATH": libraries}
+
+
+def unpacked(*packages):
+    """Returns a directory (Path) with what packages of Debian hold. Raises RuntimeError where they cannot be had."""
+
+    def make(directory):
+        _download(packages, directory)
+        for package in directory.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "--extract", str(package), str(directory)], check=True)
+            package.unlink()
+
+    return prepared(ROOT / ".lab" / "debian" / packages[0], make)
 
 
 def _download(packages, target):

@@ -7,6 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from debian import unpacked
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = """
 daemon off;
@@ -46,21 +48,7 @@ def program():
     Raises RuntimeError where there is neither.
     """
     own = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    unpacked = ROOT / ".lab" / "nginx"
-    found = Path(own) if own else unpacked / "usr" / "sbin" / "nginx"
-    if not found.exists():
-        unpacked.mkdir(parents=True, exist_ok=True)
-        done = None
-        for command in (["apt-get", "download", "nginx"], ["apt-get", "update"], ["apt-get", "download", "nginx"]):
-            done = subprocess.run(["nice", *command], cwd=unpacked, capture_output=True, text=True)
-            if done.returncode == 0 and "download" in command:
-                break
-        else:
-            raise RuntimeError(f"nginx is not installed, and apt-get download nginx failed: {done.stderr}")
-        (package,) = unpacked.glob("nginx_*.deb")
-        subprocess.run(["dpkg-deb", "--extract", str(package), str(unpacked)], check=True)
-        package.unlink()
-    return found
+    return Path(own) if own else unpacked("nginx") / "usr" / "sbin" / "nginx"
 
 
 class Nginx:

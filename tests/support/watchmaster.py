@@ -3,24 +3,30 @@
 import sys
 from pathlib import Path
 
+import salt.cache
 import salt.config
 import salt.loader
+from globolib.monitor import store
 
 TREE = Path(__file__).resolve().parents[2] / "salt"
 
 
 class Master:
-    """A master without daemons: `run(name, *args)` calls a runner; `told` is what minions were told to do."""
+    """
+    A master without daemons: `run(name, *args)` calls a runner; `told` is what minions were told to do, `accepted` the
+    minions whose keys it has accepted; `store` its records.
+    """
 
     def __init__(self, directory, **opts):
         for name in ("cache", "pillar", "states"):
             (directory / name).mkdir(exist_ok=True)
         self.directory, self.told = directory, []
+        self.accepted = {f"web{number}" for number in range(100)}
         self.opts = salt.config.master_config("/dev/null")
         self.opts.update(
             root_dir=str(directory), cachedir=str(directory / "cache"), pki_dir=str(directory / "pki"),
             extension_modules=str(directory / "ext"), sock_dir=str(directory), conf_file=str(directory / "master"),
-            runner_dirs=[str(TREE / "_runners")], utils_dirs=[str(TREE / "_utils")], module_dirs=[],
+            module_dirs=[str(TREE)],
             pillar_roots={"base": [str(directory / "pillar")]}, file_roots={"base": [str(directory / "states")]},
             **opts,
         )  # fmt: skip
@@ -28,9 +34,11 @@ class Master:
 
     def load(self):
         """Loads everything anew, as a master does that starts: only what is stored is left."""
-        self.utils = salt.loader.utils(self.opts)
-        self.runners = salt.loader.runner(self.opts, utils=self.utils, context={})
-        self.module("globoapp_watch.tend")._tell = lambda *told: self.told.append(told)
+        self.runners = salt.loader.runner(self.opts, context={})
+        watch = self.module("globoapp_watch.tend")
+        watch._tell = lambda *told: self.told.append(told)
+        watch._accepted = lambda: self.accepted
+        self.store = store.opened(self.opts, salt.cache.Cache)
 
     def module(self, function):
         """Returns the module that a runner function lives in."""
@@ -58,7 +66,8 @@ def report(time="2026-11-23T16:10:00.000Z", healthy=True, opened=None, deploys=(
     if not healthy:
         health["problems"] = ["PACK1_0: api.py was changed"]
     return {
-        "time": time, "health": health, "version": "1.0", "port": 8000, "disk": {"/": 40.0}, "cpu": 3.0, "memory": 70.0,
+        "time": time, "health": health, "version": "1.0", "port": 8000, "disk": {"/": 40.0}, "cpu": 3.0,
+        "memory": 70.0, "looked": 1.0,
         "open": opened or {}, "deploying": None, "deploys": list(deploys), **more,
     }  # fmt: skip
 

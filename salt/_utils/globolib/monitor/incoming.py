@@ -7,13 +7,12 @@ does not.
 
 import base64
 import json
-import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from globolib import text
+from globolib import ledger, text
 
 # What a beacon may report on (its own failure is "monitor").
 BEACON = ("api", "disk", "cpu", "memory", "monitor")
@@ -21,8 +20,10 @@ STATES = ("bad", "clear", "reminder")
 RESULTS = ("healed", "failed", "refused")
 MESSAGE, WORD, PHRASES = 4000, 200, 200  # characters, characters, phrases of a list
 DEPLOYS = 100  # ledger lines of one report
+LARGEST = 1e15
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)\Z")
 _ID = re.compile(r"[0-9a-f]{32}\Z")
+_NAME = re.compile(r"[\w-]{0,64}\Z", re.ASCII)
 
 
 def decoded(data: Any) -> Any:
@@ -54,7 +55,7 @@ def number(value: Any) -> float | None:
     """A finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value if math.isfinite(value) and abs(value) < 1e15 else None
+    return value if abs(value) < LARGEST else None  # neither NaN nor an integer that no float can hold
 
 
 def word(value: Any, limit: int = WORD) -> str | None:
@@ -72,6 +73,11 @@ def phrases(value: Any) -> list[str]:
     return [message(phrase) for phrase in value[:PHRASES]] if isinstance(value, (list, tuple)) else []
 
 
+def _shown(value: Any) -> str:
+    """A foreign value for a message; what is no text may be of any size and depth, so only its type is named."""
+    return repr(text.line(value[:40])) if isinstance(value, str) else f"a {type(value).__name__}"
+
+
 def _seen(data: Mapping[str, Any]) -> dict[str, Any]:
     """What a probe saw."""
     seen = {"value": number(data.get("value")), "threshold": number(data.get("threshold"))}
@@ -84,7 +90,7 @@ def edge(data: Any, arrival: str) -> dict[str, Any] | str:
         return "an alert that is not a mapping"
     probe, state = data.get("probe"), data.get("state")
     if probe not in BEACON or state not in STATES:
-        return f"an alert of probe {text.line(repr(probe), 60)}, state {text.line(repr(state), 60)}: neither is known"
+        return f"an alert of probe {_shown(probe)}, state {_shown(state)}: not both are known"
     since = time(data.get("since"), arrival)
     return {"probe": probe, "state": state, "since": since, "time": time(data.get("time"), arrival), **_seen(data)}
 
@@ -100,9 +106,9 @@ def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
     """A ledger line."""
     if not isinstance(data, Mapping) or not isinstance(data.get("id"), str) or not _ID.match(data["id"]):
         return "a ledger line without an id"
-    version, result = word(data.get("version"), 40), word(data.get("result"), 20)
-    if not version or not result:
-        return "a ledger line without version and result"
+    version, result = word(data.get("version"), 40), data.get("result")
+    if not version or result not in (ledger.SUCCESS, ledger.FAILED, ledger.INTERRUPTED):
+        return "a ledger line without a version, or without a known result"
     line: dict[str, Any] = {"id": data["id"], "version": version, "result": result}
     line["time"] = time(data.get("time"), arrival)
     for key in ("host", "name", "bind", "address", "action", "from", "jid"):
@@ -120,6 +126,15 @@ def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
         if "first_failure" in probe:
             line["probe"]["first_failure"] = word(probe["first_failure"])
     return line
+
+
+def identity(data: Any) -> str | None:
+    """
+    The id by which a server's ledger names a line that is refused, to acknowledge it by: sent again it would be as
+    wrong, and would stand before those that are right. Empty where the line has none; None where it is no line.
+    """
+    name = data.get("id", "") if isinstance(data, Mapping) else None
+    return name if isinstance(name, str) and _NAME.match(name) else None
 
 
 def report(data: Any, arrival: str) -> dict[str, Any] | str:
@@ -140,7 +155,7 @@ def report(data: Any, arrival: str) -> dict[str, Any] | str:
         "version": word(data.get("version"), 40),
         "port": number(data.get("port")),
         "disk": {
-            text.line(path): number(percent)
+            text.line(path, 255): number(percent)
             for path, percent in list((disk or {}).items())[:50]
             if isinstance(path, str) and number(percent) is not None
         },

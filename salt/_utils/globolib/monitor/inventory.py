@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from globolib.errors import Failure
-from globolib.monitor.store import Store
+from globolib.monitor import incoming
+from globolib.monitor.store import Store, is_key
 from globolib.monitor.watch import SILENT
 
 log = logging.getLogger(__name__)
@@ -22,10 +23,11 @@ Record = dict[str, Any]
 
 
 def _sound(records: Mapping[str, Record], *keys: str) -> list[Record]:
-    """The records that have texts under these keys."""
+    """The records that have texts under these keys, and under ``until`` a text or nothing."""
     sound = []
     for name, record in records.items():
-        if all(isinstance(record.get(key), str) for key in keys):
+        texts = all(isinstance(record.get(key), str) for key in keys)
+        if texts and isinstance(record.get("until"), (str, type(None))):
             sound.append(record)
         else:
             log.warning("the record %s is broken (it should have %s) and was left out", name, ", ".join(keys))
@@ -44,13 +46,27 @@ def servers(store: Store, expected: Collection[str]) -> dict[str, Record | None]
 
 
 def _is_silent(known: Record | None) -> bool:
-    heard = (known or {}).get("heard_epoch")
-    return not isinstance(heard, (int, float)) or time.time() - heard > SILENT
+    heard = incoming.number((known or {}).get("heard_epoch"))
+    return heard is None or time.time() - heard > SILENT
 
 
 def silent(store: Store, expected: Collection[str]) -> dict[str, str | None]:
     """The servers that have missed three reports: ``{host: time of the last one, or None}``."""
-    return {host: (known or {}).get("heard") for host, known in servers(store, expected).items() if _is_silent(known)}
+    return {host: _heard(known) for host, known in servers(store, expected).items() if _is_silent(known)}
+
+
+def _heard(known: Record | None) -> str | None:
+    heard = (known or {}).get("heard")
+    return heard if isinstance(heard, str) else None
+
+
+def _report(host: str, known: Record | None) -> Record:
+    """What a server reported last, of the types that the door lets in; empty where there is no such report."""
+    report = (known or {}).get("report")
+    checked = incoming.report(report, _heard(known) or "") if report else {}
+    if isinstance(checked, str):
+        log.warning("the record servers/%s is broken and was left out: %s", host, checked)
+    return checked if isinstance(checked, dict) else {}
 
 
 def _is_watched(report: Mapping[str, Any]) -> bool | None:
@@ -65,23 +81,22 @@ def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
     """Every server: what is deployed on it, whether it is well, when it was heard of last."""
     opened, listed = _sound(store.records("open"), "host", "probe"), {}
     for host, known in servers(store, expected).items():
-        report = (known or {}).get("report")
-        report = report if isinstance(report, Mapping) else {}
-        health = report.get("health") if isinstance(report.get("health"), Mapping) else {}
+        report = _report(host, known)
+        health = report.get("health", {})
         deploys = sorted(_deploys(store, host), key=lambda entry: str(entry["time"]))
         last = {key: deploys[-1].get(key) for key in ("time", "version", "action", "result")} if deploys else None
         listed[host] = {
             "version": report.get("version"),
             "port": report.get("port"),
-            "healthy": (health or {}).get("healthy"),
-            "latency_ms": (health or {}).get("latency_ms"),
+            "healthy": health.get("healthy"),
+            "latency_ms": health.get("latency_ms"),
             "disk": report.get("disk"),
             "cpu": report.get("cpu"),
             "memory": report.get("memory"),
             "watched": _is_watched(report),
             "last_deploy": last,
             "alerts": {alert["probe"]: alert.get("message", "") for alert in opened if alert["host"] == host},
-            "heard": (known or {}).get("heard"),
+            "heard": _heard(known),
             "silent": _is_silent(known),
         }
     return listed
@@ -89,11 +104,14 @@ def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
 
 def forget(store: Store, host: str) -> bool:
     """Take a server out of the records: its reports, its alerts and its deploys. Returns whether it was known."""
+    if not isinstance(host, str) or not is_key(host):
+        raise Failure(f"{host!r} is not the name of a server")
     with store.exclusive():
         known = store.get("servers", host) is not None
-        for key in store.keys("open"):
-            if key.rpartition(":")[0] == host:
-                store.drop("open", key)
+        for bank in ("open", "cleared"):
+            for key in store.keys(bank):
+                if key.rpartition(":")[0] == host:
+                    store.drop(bank, key)
         for key in store.keys(f"deploys/{host}"):
             store.drop(f"deploys/{host}", key)
         for bank in ("servers", "healing", "refused"):

@@ -55,7 +55,10 @@ GAUGES: tuple[tuple[str, str, Callable[[Server], float | None]], ...] = (
 
 
 def _epoch(text: str | None) -> float | None:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else None
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() if text else None
+    except ValueError:
+        return None
 
 
 def _ratio(percent: float | None) -> float | None:

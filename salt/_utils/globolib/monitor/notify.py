@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 # Attempts that one notification may take while its endpoint takes others; about four hours.
 ATTEMPTS = 50
-# Seconds for which a server's settings are not asked of its pillar again.
-FRESH = 60
+# Seconds for which a server's settings are not asked of its pillar again; where that failed, less.
+FRESH, FAILED = 60, 10
 
 
 class Notifier:
@@ -36,13 +36,23 @@ class Notifier:
         self, store: Store, section: Callable[[str], Mapping[str, Any]], context: MutableMapping[str, Any]
     ) -> None:
         self.store, self._section = store, section
-        self._settings: MutableMapping[str, tuple[float, Mapping[str, Any]]]
+        self._settings: MutableMapping[str, tuple[float, Mapping[str, Any] | None]]
         self._settings = context.setdefault("globoapp.notify.pillar", {})
         self._endpoints: MutableMapping[str, dict[str, float]] = context.setdefault("globoapp.notify.endpoints", {})
 
-    def _webhook(self, minion: str) -> Mapping[str, Any]:
+    def _webhook(self, minion: str) -> Mapping[str, Any] | None:
+        """The webhook of a server, empty where pillar names none; None where it cannot be known now."""
         if minion not in self._settings or time.monotonic() > self._settings[minion][0]:
-            self._settings[minion] = (time.monotonic() + FRESH, self._section(minion))
+            section: Mapping[str, Any] | None = None
+            try:
+                section = self._section(minion)
+                problem = _problem(section)
+            except Exception as error:  # rendering pillar may raise anything
+                problem = str(error)
+            if problem:
+                log.error("the notifications of %s wait: %s", minion, problem)
+                section = None
+            self._settings[minion] = (time.monotonic() + (FAILED if section is None else FRESH), section)
         return self._settings[minion][1]
 
     def deliver(self) -> dict[str, int]:
@@ -57,12 +67,19 @@ class Notifier:
         if not self.store.keys("queue"):
             return count
         with self.store.exclusive("delivery"):
-            for key, entry in self.store.records("queue").items():
+            for key in self.store.keys("queue"):
+                entry = self.store.get("queue", key)
+                if entry is None:
+                    count[self._bury(key, {}, "its record cannot be read")] += 1
+                    continue
                 try:
-                    outcome = self._deliver(key, entry)
+                    host = entry["alert"]["host"]
+                    values = notice.notice(entry["alert"], entry["state"], entry["time"])
+                    attempts = int(entry.get("attempts", 0)) + 1
                 except Exception as error:  # one that is broken must not keep the others from going out
-                    outcome = self._bury(key, entry, f"{type(error).__name__}: {error}")
-                count[outcome] += 1
+                    count[self._bury(key, entry, f"{type(error).__name__}: {error}")] += 1
+                    continue
+                count[self._deliver(key, entry, host, values, attempts)] += 1
         return count
 
     def _bury(self, key: str, entry: Mapping[str, Any], why: str) -> str:
@@ -72,12 +89,9 @@ class Notifier:
         self.store.drop("queue", key)
         return "dead"
 
-    def _deliver(self, key: str, entry: dict[str, Any]) -> str:
-        host = entry["alert"]["host"]
-        try:
-            webhook = self._webhook(host)
-        except Exception as error:  # rendering pillar may raise anything; the notification stays queued
-            log.error("a notification waits: %s", error)
+    def _deliver(self, key: str, entry: Mapping[str, Any], host: str, values: Mapping[str, str], attempts: int) -> str:
+        webhook = self._webhook(host)
+        if webhook is None:
             return "waiting"
         if not webhook.get("url"):
             self.store.drop("queue", key)
@@ -85,7 +99,7 @@ class Notifier:
         state = self._endpoints.setdefault(webhook["url"], {"failures": 0, "not_before": 0})
         if time.monotonic() < state["not_before"]:
             return "waiting"
-        problem = send(webhook, entry)
+        problem = send(webhook, values)
         if problem is None:
             state.update(failures=0, not_before=0)
             self.store.drop("queue", key)
@@ -95,12 +109,11 @@ class Notifier:
         state["not_before"] = time.monotonic() + pause
         log.error(
             "the webhook at %s failed (%s), %d times in a row; it is tried again in %d s, nothing is lost meanwhile",
-            urlsplit(webhook["url"]).hostname,
+            _host(webhook["url"]),
             problem,
             state["failures"],
             pause,
         )
-        attempts = int(entry.get("attempts", 0)) + 1
         if attempts >= ATTEMPTS:
             return self._bury(key, entry, f"{attempts} attempts failed, the last one: {problem}")
         self.store.put("queue", key, {**entry, "attempts": attempts})
@@ -125,9 +138,26 @@ def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, "state": entry.get("state"), "time": entry.get("time")}
 
 
-def send(webhook: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
-    """POST one notification. Returns what went wrong, or None."""
-    values = notice.notice(entry["alert"], entry["state"], entry["time"])
+def _problem(section: Any) -> str | None:
+    """What is wrong with ``globoapp:notify``, so that nothing can be sent; never with its values, which are secret."""
+    if not isinstance(section, Mapping):
+        return f"globoapp:notify is a {type(section).__name__} in its pillar: a mapping"
+    if section.get("url") and not isinstance(section["url"], str):
+        return "globoapp:notify:url is not a text in its pillar"
+    if not isinstance(section.get("headers") or {}, Mapping):
+        return "globoapp:notify:headers is not a mapping in its pillar"
+    return None
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "?"
+    except ValueError:
+        return "?"
+
+
+def send(webhook: Mapping[str, Any], values: Mapping[str, str]) -> str | None:
+    """POST one notification, of which ``values`` are what a template may name. Returns what went wrong, or None."""
     body = notice.fill(webhook.get("template") or {"text": "{summary}"}, values)
     # One delivery has one key, so that an endpoint that cares can tell a repetition from another alert.
     key = f"{values['id']}-{values['state']}-{values['time']}"
@@ -143,5 +173,5 @@ def send(webhook: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
             allow_redirects=False,
         ) as answer:
             return None if 200 <= answer.status_code < 300 else f"status {answer.status_code}"
-    except requests.exceptions.RequestException as error:
+    except Exception as error:  # requests raises its own, and for settings that are wrong what urllib3 and http do
         return type(error).__name__  # its text holds the address, which is a secret

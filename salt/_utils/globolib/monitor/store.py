@@ -78,8 +78,17 @@ class Store:
         self._cache.store(_bank(bank), _checked(key), dict(record))
 
     def get(self, bank: str, key: str) -> dict[str, Any] | None:
-        """A record; None when there is none, or what is there is none."""
-        record = self._cache.fetch(_bank(bank), _checked(key))
+        """
+        A record; None when there is none, or when it cannot be read though the cache works: a record that a power cut
+        tore must not stop what comes after it. Raises what the cache raises when the cache itself fails.
+        """
+        bank, key = _bank(bank), _checked(key)
+        try:
+            record = self._cache.fetch(bank, key)
+        except Exception as error:  # a driver raises what it likes for a torn record
+            self._cache.list(bank)
+            log.error("the record %s/%s cannot be read and counts as none: %s", bank, key, type(error).__name__)
+            return None
         return record if isinstance(record, dict) and record else None
 
     def drop(self, bank: str, key: str) -> None:
@@ -97,14 +106,23 @@ class Store:
         wanted
             A function of the key that says whether to read its record.
         """
-        records = {}
-        for key in self.keys(bank):
-            if wanted is None or wanted(key):
-                try:
-                    record = self.get(bank, key)
-                except Exception:  # a driver raises what it likes for a torn record
-                    log.error("the record %s/%s cannot be read", bank, key, exc_info=True)
-                    continue
-                if record is not None:
-                    records[key] = record
-        return records
+        found = ((key, self.get(bank, key)) for key in self.keys(bank) if wanted is None or wanted(key))
+        return {key: record for key, record in found if record is not None}
+
+
+_OPENED: dict[tuple[Any, ...], Store] = {}
+
+
+def opened(opts: Mapping[str, Any], make: Callable[[Mapping[str, Any]], Cache]) -> Store:
+    """
+    The store of a master: one for a process, since Salt's cache is slow to load and holds a connection.
+
+    opts
+        The master's configuration.
+    make
+        ``salt.cache.Cache``.
+    """
+    key = (opts.get("cache"), opts["cachedir"], os.getpid())
+    if key not in _OPENED:
+        _OPENED[key] = Store(make(opts), str(opts["cachedir"]))
+    return _OPENED[key]

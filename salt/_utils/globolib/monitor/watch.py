@@ -7,21 +7,23 @@ What comes in by event goes through :mod:`globolib.monitor.incoming` first, and 
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from globolib import ledger
+from globolib import ledger, text
 from globolib.monitor import healing, incoming
 from globolib.monitor.store import Store, is_key
 
 log = logging.getLogger(__name__)
 
-# Days that the past is kept, and how many deploys of a server.
+# Days that the past is kept, and how many deploys of a server; so many go at once when there are more.
 KEEP = 400
-MOST_DEPLOYS = 2000
+MOST_DEPLOYS, SPARE = 2000, 100
 # A server that has missed three reports is not heard of: seconds.
 SILENT = 200
+# Who is no minion of this master, among the refused.
+UNKNOWN = ":unknown"
 # Seconds in which what a server sent and was refused is said once in the log.
 SAID_AGAIN = 60
 
@@ -45,26 +47,29 @@ class Watch:
     """
 
     def __init__(
-        self, store: Store, tell: Callable[[str, str, list[Any]], object], accepted: Callable[[], Collection[str]]
+        self, store: Store, tell: Callable[[str, str, list[Any]], object], accepted: Callable[[], Container[str]]
     ) -> None:
         self.store, self._tell, self._accepted = store, tell, accepted
 
     def _refuse(self, minion: str, why: str) -> None:
         """Count what was not taken in, and say so once a minute."""
-        name = minion if isinstance(minion, str) and is_key(minion) else "unknown"
         with self.store.exclusive():
-            known = self.store.get("refused", name) or {"count": 0, "said": 0}
-            say = time.time() - float(known.get("said") or 0) > SAID_AGAIN
-            known = {"count": int(known["count"]) + 1, "why": why, "time": ledger.now(), "said": known.get("said")}
-            self.store.put("refused", name, {**known, "said": time.time() if say else known["said"]})
+            known = self.store.get("refused", minion) or {}
+            count, said = known.get("count"), incoming.number(known.get("said"))
+            count = count + 1 if isinstance(count, int) else 1
+            say = said is None or time.time() - said > SAID_AGAIN
+            record = {"count": count, "why": why, "time": ledger.now(), "said": time.time() if say else said}
+            self.store.put("refused", minion, record)
         if say:
-            log.warning("what %s sent was not taken in (%d so far): %s", name, known["count"], why)
+            log.warning("what %s sent was not taken in (%d so far): %s", minion, count, why)
 
     def _heard(self, minion: Any) -> bool:
         """Whether a sender is one of ours."""
         if isinstance(minion, str) and is_key(minion) and minion in self._accepted():
             return True
-        self._refuse(minion, "no key of this name is accepted")
+        # All under one name: who makes names up must not make a record with each.
+        shown = text.line(minion[:200]) if isinstance(minion, str) else f"a {type(minion).__name__}"
+        self._refuse(UNKNOWN, f"{shown} is no minion whose key is accepted")
         return False
 
     def alert(self, minion: str, data: Any) -> Record | None:
@@ -84,8 +89,12 @@ class Watch:
         key, now = f"{minion}:{probe}", str(data.get("time") or ledger.now())
         with self.store.exclusive():
             known = self.store.get("open", key)
+            if known is not None and not all(isinstance(known.get(name), str) for name in ("id", "host", "since")):
+                log.error("the record open/%s is broken and counts as none", key)
+                known = None
             if state == "clear":
                 if known is None:
+                    self.store.drop("open", key)
                     return None
                 known.update(until=now)
                 self.store.put("past", f"{known['since']}-{known['id']}", known)
@@ -122,8 +131,15 @@ class Watch:
                 self.store.put("healing", minion, {**known, "gave_up": False, "not_before": 0})
 
     def healing(self, minion: str) -> Record:
-        """What is known of the healing of a server: see FRESH."""
-        return {**FRESH, **(self.store.get("healing", minion) or {})}
+        """What is known of the healing of a server: see FRESH. What a record has of other types is as in FRESH."""
+        known = self.store.get("healing", minion) or {}
+        sound = {name: known[name] for name in ("gave_up", "last") if isinstance(known.get(name), type(FRESH[name]))}
+        for name in ("attempts", "refusals"):
+            times = known.get(name)
+            sound[name] = [time for time in times if incoming.number(time)] if isinstance(times, list) else []
+        for name in ("answered", "not_before"):
+            sound[name] = incoming.number(known.get(name)) or 0
+        return {**FRESH, **sound}
 
     def heal(self, minion: str, again: bool = False) -> str:
         """
@@ -202,10 +218,16 @@ class Watch:
             line = incoming.deploy(entry, arrival)
             if isinstance(line, str):
                 self._refuse(minion, line)
+                name = incoming.identity(entry)
+                ids += [] if name is None else [name]
                 continue
-            self.store.put(f"deploys/{minion}", line["id"], line)
+            # The first that comes counts: who has broken into a server must not rewrite what is known of it.
+            if self.store.get(f"deploys/{minion}", line["id"]) is None:
+                self.store.put(f"deploys/{minion}", line["id"], line)
             ids.append(line["id"])
         with self.store.exclusive():
+            for key in self._surplus(minion):
+                self.store.drop(f"deploys/{minion}", key)
             if not self.store.get("servers", minion):
                 self.store.put("servers", minion, {"heard": arrival, "heard_epoch": time.time(), "report": None})
         if ids:
@@ -254,9 +276,19 @@ class Watch:
             self._edge(minion, "health", "bad", {"message": "; ".join(health["problems"])})
 
     def tend(self) -> dict[str, str]:
-        """The next attempt to heal, where an API is dead: ``{host: what heal returned}``. About every second."""
+        """
+        The next attempt to heal, where an API is dead: ``{host: what heal returned}``, ``"error"`` where it raised.
+        Called about every second.
+        """
         dead = [key.rpartition(":")[0] for key in self.store.keys("open") if key.endswith(":api")]
-        return {host: self.heal(host) for host in dead}
+        answers = {}
+        for host in dead:
+            try:
+                answers[host] = self.heal(host)
+            except Exception:  # one server that cannot be told must not keep the others from being healed
+                log.exception("healing of %s", host)
+                answers[host] = "error"
+        return answers
 
     def listen(self, silent: Mapping[str, str | None]) -> dict[str, str]:
         """
@@ -277,10 +309,16 @@ class Watch:
         oldest = datetime.fromtimestamp(time.time() - KEEP * 86400, timezone.utc).strftime("%Y-%m-%d")
         old = [("past", key) for key in self.store.keys("past") if key < oldest]
         for host in self.store.keys("servers"):
-            bank = f"deploys/{host}"
-            if len(self.store.keys(bank)) > MOST_DEPLOYS:
-                newest = sorted(self.store.records(bank).items(), key=lambda item: str(item[1].get("time")))
-                old += [(bank, key) for key, _ in newest[:-MOST_DEPLOYS]]
+            old += [(f"deploys/{host}", key) for key in self._surplus(host)]
         for bank, key in old:
             self.store.drop(bank, key)
         return len(old)
+
+    def _surplus(self, host: str) -> list[str]:
+        """The keys of deploys to forget: where there are more than 2,000 the oldest, and those that cannot be read."""
+        bank = f"deploys/{host}"
+        keys = self.store.keys(bank)
+        if len(keys) <= MOST_DEPLOYS:
+            return []
+        times = {key: str(record.get("time")) for key, record in self.store.records(bank).items()}
+        return sorted(keys, key=lambda key: times.get(key, ""))[: len(keys) - MOST_DEPLOYS + SPARE]

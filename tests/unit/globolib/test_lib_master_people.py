@@ -1,0 +1,249 @@
+"""What people are shown: one bad record hides nothing; and what is sent to them: one bad notification stops nothing."""
+
+import logging
+import time
+
+import pytest
+import requests
+from fakecache import Cache
+from globolib.errors import Failure
+from globolib.monitor import inventory, metrics, notice, notify
+from globolib.monitor.store import Store
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_lib_master_incoming import EVENT, HOSTILE
+
+NOW = "2026-11-23T16:00:00.000Z"
+
+
+@pytest.fixture
+def cache():
+    return Cache()
+
+
+@pytest.fixture
+def store(cache, tmp_path):
+    return Store(cache, str(tmp_path))
+
+
+def alert(host="web1", probe="api", **more):
+    return {"id": "i", "host": host, "probe": probe, "since": NOW, "until": None, "message": "m", **more}
+
+
+def server(**more):
+    report = {"time": NOW, "health": {"healthy": True, "latency_ms": 2.5}, "version": "1.0", "port": 8000, "cpu": 3.0}
+    report.update(memory=70.0, disk={"/": 40.0}, looked=1.0)
+    return {"heard": NOW, "heard_epoch": time.time(), "report": {**report, **more}}
+
+
+def fill(store):
+    store.put("servers", "web1", server())
+    store.put("open", "web1:api", alert())
+    store.put("past", f"{NOW}-i", alert(until=NOW))
+    store.put("deploys/web1", "a" * 32, {"time": NOW, "version": "1.0", "result": "success", "action": "deploy"})
+
+
+BROKEN = HOSTILE | EVENT | st.just(ValueError("torn"))
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bad=BROKEN, inner=BROKEN)
+def test_one_bad_record_hides_nothing(store, cache, bad, inner):
+    cache.records.clear()
+    fill(store)
+    good = inventory.inventory(store, ["web7"])["web1"]
+    records = {"servers": "web2", "open": "web2:api", "past": "2026-01-01-x", "deploys/web2": "b", "refused": "web2"}
+    for bank, key in records.items():
+        cache.records.setdefault(f"globoapp/{bank}", {})[key] = bad
+    cache.records["globoapp/servers"]["web3"] = {"heard": inner, "heard_epoch": inner, "report": inner}
+    cache.records["globoapp/open"]["web3:api"] = {**alert("web3"), "until": inner, "message": inner}
+    cache.records["globoapp/past"]["2026-01-02-x"] = {**alert("web3"), "until": inner}
+    shown = inventory.inventory(store, ["web7"])
+    assert shown["web1"] == good
+    assert shown["web7"]["heard"] is None
+    assert inventory.alerts(store, {"from": "2026-01-01"}, host="web1") == {
+        "open": [alert()],
+        "history": [alert(until=NOW), alert()],
+    }
+    assert [entry["version"] for entry in inventory.history(store, {}, host="web1")] == ["1.0"]
+    assert set(inventory.silent(store, [])) <= {"web2", "web3"}
+    inventory.history(store, {})
+    inventory.refused(store)
+    assert 'globoapp_up{host="web1"} 1.0' in metrics.text(shown, 1.0)
+
+
+def test_an_inventory(store):
+    fill(store)
+    assert inventory.inventory(store, ["web1", "web0"])["web1"] == {
+        "version": "1.0", "port": 8000, "healthy": True, "latency_ms": 2.5, "disk": {"/": 40.0}, "cpu": 3.0,
+        "memory": 70.0, "watched": True, "alerts": {"api": "m"}, "heard": NOW, "silent": False,
+        "last_deploy": {"time": NOW, "version": "1.0", "action": "deploy", "result": "success"},
+    }  # fmt: skip
+    assert inventory.silent(store, ["web0"]) == {"web0": None}
+
+
+def test_a_span_of_time(store):
+    fill(store)
+    assert len(inventory.alerts(store, {}, until="2026-11-23")["history"]) == 2
+    assert inventory.alerts(store, {"from": "2026-11-24"})["history"] == [alert()], "still open"
+    assert "history" not in inventory.alerts(store, {"__pub_jid": "1"})
+    assert inventory.history(store, {"from": "2026-11-24"}) == []
+    assert inventory.history(store, {}, limit=0) == inventory.history(store, {}, limit=1)
+    for arguments in ({"from": "yesterday"}, {"form": "2026-11-23"}):
+        with pytest.raises(Failure):
+            inventory.alerts(store, arguments)
+
+
+def test_forget(store):
+    fill(store)
+    store.put("cleared", "web1:api", {"until": NOW})
+    store.put("open", "web10:api", alert("web10"))
+    assert inventory.forget(store, "web1") is True
+    assert inventory.forget(store, "web1") is False
+    assert store.keys("open") == ["web10:api"]
+    assert not any(store.keys(bank) for bank in ("servers", "cleared", "deploys/web1"))
+    for host in ("../x", "", 5):
+        with pytest.raises(Failure, match="not the name of a server"):
+            inventory.forget(store, host)
+
+
+def test_what_was_refused_is_shown(store):
+    store.put("refused", "web1", {"count": 2, "why": "no health", "time": NOW, "said": 5})
+    assert inventory.refused(store) == {"web1": {"count": 2, "why": "no health", "time": NOW}}
+
+
+def test_metrics(store, monkeypatch):
+    fill(store)
+    store.put("servers", "web2", {**server(disk={'/a "b"\\c': 12.5}), "heard_epoch": 0})
+    store.put("servers", "web3", {**server(), "heard": "yesterday"})
+    text = metrics.text(inventory.inventory(store, []), 5.0)
+    assert 'globoapp_last_report_timestamp_seconds{host="web1"}' in text
+    assert 'globoapp_last_report_timestamp_seconds{host="web3"}' not in text
+    assert 'globoapp_info{host="web1",port="8000",version="1.0"} 1.0\n' in text
+    assert 'globoapp_disk_used_ratio{host="web2",path="/a \\"b\\"\\\\c"} 0.125\n' in text
+    assert 'globoapp_up{host="web2"} 0.0\n' in text
+    assert 'globoapp_alert{host="web1",probe="api"} 1.0\n' in text
+    assert 'globoapp_inventory_timestamp_seconds{source="salt"} 5.0\n' in text
+    monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
+    with pytest.raises(Failure, match="prometheus-client"):
+        metrics.text({}, 5.0)
+
+
+class Hook:
+    """Stands in for requests.post: `answer` is a status or an exception, `got` what was sent."""
+
+    def __init__(self, monkeypatch):
+        self.answer, self.got, self.now, self.context = 200, [], [1000.0], {}
+        monkeypatch.setattr(notify.requests, "post", self.post)
+        monkeypatch.setattr(notify.time, "monotonic", lambda: self.now[0])
+
+    def post(self, url, **sent):
+        self.got.append(sent)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        made = requests.Response()
+        made.status_code, made.raw = self.answer, type("Raw", (), {"close": lambda _: None, "release_conn": None})()
+        return made
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    return Hook(monkeypatch)
+
+
+def notifier(store, hook, section):
+    def ask(minion):
+        if isinstance(section, Exception):
+            raise section
+        return section
+
+    return notify.Notifier(store, ask, hook.context)
+
+
+def queue(store, *numbers):
+    for number in numbers:
+        entry = {"alert": alert(message=f"m{number}"), "state": "bad", "time": NOW}
+        store.put("queue", f"{number:020}", entry)
+
+
+URL = "http://hook.example/s3cret"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {}, {"alert": 5}, {"alert": {}}, {"alert": alert(), "state": "worse", "time": NOW}, ValueError("torn"), "text",
+        {"alert": alert(), "state": "bad"}, {"alert": alert(), "state": "bad", "time": NOW, "attempts": "x"},
+    ],
+)  # fmt: skip
+def test_one_that_is_broken_goes_to_the_dead_letters_and_the_rest_goes_on(store, cache, hook, bad):
+    queue(store, 1, 3)
+    cache.records["globoapp/queue"][f"{2:020}"] = bad
+    sender = notifier(store, hook, {"url": URL})
+    assert sender.deliver() == {"sent": 2, "waiting": 0, "unwanted": 0, "dead": 1}
+    assert [sent["json"]["text"].split()[3] for sent in hook.got] == ["m1", "m3"]
+    assert sender.pending() == []
+    assert sender.dead_letters(drop=True)[0]["why"]
+    assert sender.dead_letters() == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        500,
+        302,
+        requests.exceptions.ConnectTimeout(URL),
+        ValueError(f"timeout of {URL}"),
+        UnicodeError(URL),
+        TypeError(),
+    ],
+)
+def test_one_that_fails_waits_and_is_given_up_in_the_end(store, hook, answer, caplog):
+    caplog.set_level(logging.DEBUG)
+    queue(store, 1, 2)
+    hook.answer = answer
+    sender = notifier(store, hook, {"url": URL})
+    for number in range(notify.ATTEMPTS):
+        assert len(sender.pending()) == 2, number
+        sender.deliver()
+        hook.now[0] += 300
+    assert [entry["message"] for entry in sender.pending()] == ["m2"]
+    assert "50 attempts failed" in sender.dead_letters()[0]["why"]
+    hook.answer = 200
+    assert sender.deliver()["sent"] == 1
+    assert "s3cret" not in caplog.text + str(sender.dead_letters())
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["text", ["url"], {"url": 5}, {"url": ["x"]}, {"url": URL, "headers": "x"}, ValueError("a pillar with errors")],
+)
+def test_settings_that_are_wrong_keep_the_notification_and_are_said_once(store, hook, section, caplog):
+    queue(store, 1, 2)
+    sender = notifier(store, hook, section)
+    for _ in range(9):
+        assert sender.deliver() == {"sent": 0, "waiting": 2, "unwanted": 0, "dead": 0}
+        hook.now[0] += 1
+    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+    hook.now[0] += 60
+    assert notifier(store, hook, {"url": URL}).deliver()["sent"] == 2
+
+
+def test_where_no_webhook_is_named_nothing_piles_up(store, hook):
+    queue(store, 1)
+    assert notifier(store, hook, {}).deliver()["unwanted"] == 1
+    assert notifier(store, hook, {}).deliver() == {"sent": 0, "waiting": 0, "unwanted": 0, "dead": 0}
+
+
+def test_an_address_that_is_none_fails_in_silence_about_it(store, hook, caplog):
+    queue(store, 1)
+    hook.answer = requests.exceptions.InvalidURL("x")
+    assert notifier(store, hook, {"url": "http://[s3cret"}).deliver()["waiting"] == 1
+    assert "s3cret" not in caplog.text
+
+
+def test_what_a_notice_says():
+    values = notice.notice(alert(value=93, until=NOW), "clear", NOW)
+    assert values["summary"] == f"[clear] web1 api: m (since {NOW} until {NOW})"
+    assert notice.fill({"a": ["{host} {nothing}", 5]}, values) == {"a": ["web1 {nothing}", 5]}
+    assert [notice.pause(failures) for failures in (0, 1, 9, 99)] == [0, 1, 300, 300]

@@ -59,7 +59,7 @@ lint: venv
 	@$(VENV)/bin/ruff format --check --diff .
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=salt/_utils $(VENV)/bin/lint-imports
-	@git ls-files '*.yml' '*.yaml' '.yamllint' '*.conf' | xargs -r $(VENV)/bin/yamllint --strict
+	@git ls-files '*.yml' '*.yaml' '.yamllint' 'etc/m*.d/*.conf' | xargs -r $(VENV)/bin/yamllint --strict
 	@git ls-files '*.sls' | xargs -r $(VENV)/bin/salt-lint
 	@git ls-files '*.sh' .ci/run docs/pictures/make docs/pictures/session | xargs -r $(VENV)/bin/shellcheck
 

@@ -71,7 +71,7 @@ PROBLEMS = {
         FINE,
         [],
     ),
-    "a full disk, and nothing to unpack": (HOST, room(0), []),  # the way out of it must not need what it lacks
+    "no room, and none is needed": (HOST, room(0), []),
     "room for a virtualenv": (BARE, room(RESERVE + 30 + VIRTUALENV_BYTES // MIB), []),
     "no room for one": (BARE, room(RESERVE + 30 + VIRTUALENV_BYTES // MIB - 1), [FULL.format(229, 230)]),
     "a virtualenv that is broken": (

@@ -79,7 +79,7 @@ class Minion:
             try:
                 with open(os.path.join(directory, jid), "rb") as handle:
                     job = msgpack.unpackb(handle.read(), strict_map_key=False)
-            except (OSError, ValueError):  # gone meanwhile, or half written
+            except (OSError, ValueError, TypeError):  # gone meanwhile, or half written
                 continue
             own = isinstance(job, dict) and job.get("pid") == os.getpid()
             if own and self.opts.get("jid") in (None, "", job.get("jid")):

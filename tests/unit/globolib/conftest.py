@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 
 import pytest
+from artifacts import LOCK, MANIFEST, seal
 from globolib import release
 from globolib.minion import Minion
 from globolib.settings import Settings
@@ -59,16 +60,6 @@ def programs(tmp_path, monkeypatch):
     """Programs, first on PATH."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     return Programs(tmp_path / "bin")
-
-
-MANIFEST = {
-    "name": "globoapp",
-    "version": "1.0",
-    "wsgi": "api:app",
-    "python": ">=3.6",
-    "health": {"path": "/", "status": 200},
-}
-LOCK = "a==1 --hash=sha256:" + "0" * 64 + "\n"
 
 
 @pytest.fixture
@@ -124,12 +115,6 @@ def make_artifact(tmp_path):
         return path
 
     return make
-
-
-def seal(path, checksum=None):
-    """Write the .sha256 of an artifact beside it."""
-    digest = checksum or hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import struct
 import zipfile
 
 import pytest
-from conftest import LOCK, MANIFEST, seal
+from artifacts import LOCK, MANIFEST, seal
 from globolib import artifact, files, text
 from globolib.errors import Failure
 from globolib.host import Record

@@ -63,7 +63,9 @@ def test_without_a_job(minion, tmp_path):
     assert minion().call is None
 
 
-@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x93", b"[]", msgpack.packb([1]), msgpack.packb("x"), b"\xd9\xff"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"\xc1", b"\x93", b"[]", msgpack.packb([1]), msgpack.packb("x"), b"\xd9\xff", b"\x81\x80\x00"]
+)
 def test_a_note_of_a_job_that_is_torn_is_none(minion, raw):
     assert minion(raw).job is None
 

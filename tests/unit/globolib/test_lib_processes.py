@@ -38,8 +38,13 @@ def started(*command, **options):
 
 
 def runs(pid, program):
-    """Wait until a process that has just been forked is the program."""
-    assert waiting.until(lambda: os.path.basename(processes.process(pid).exe) == program or None, 5)
+    """Wait until a process that has just been forked is the program, with its command line."""
+
+    def is_it():
+        now = processes.process(pid)
+        return (os.path.basename(now.exe) == program and now.command) or None
+
+    assert waiting.until(is_it, 5)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from conftest import MANIFEST
+from artifacts import MANIFEST
 from globolib import artifact, files, processes, release
 from globolib.errors import Failure
 from globolib.host import Failed

@@ -130,7 +130,7 @@ def test_bad_thresholds_are_refused_before_anything_is_touched(web):
     outcome = web.apply("1.1", monitor={"disk": {"percent": 140}, "dsik": {}, "cpu": {"percent": "lots"}})
     assert outcome.code != 0
     assert "globoapp:monitor:disk:percent is 140: a number from 1 to 100 (percent)" in outcome.text
-    assert "globoapp:monitor:dsik is no probe and no setting: did you mean disk?" in outcome.text
+    assert "globoapp:monitor:dsik is an unknown setting; did you mean disk?" in outcome.text
     assert "globoapp:monitor:cpu:percent is 'lots'" in outcome.text
     assert web.ledger() == before
     web.assert_serves("1.0")

@@ -74,7 +74,8 @@ def test_an_address_that_cannot_be_bound_changes_nothing(web):
     web.sh("rm -r /etc/systemd/system/globoapp-0.0.0.0:8003.socket.d")
     load.assert_nothing_lost()
     assert outcome.code != 0
-    assert "0.0.0.0:8003 cannot be listened on; nothing was changed" in outcome.failed
+    assert "0.0.0.0:8003 cannot be listened on: " in outcome.failed
+    assert "What served goes on." in outcome.failed
     assert web.main_pid("1.1") == pid
     assert web.call("globoapp.releases")["PACK1_1"]["state"] == "live"
     assert listeners(web) == ["0.0.0.0:8000"]

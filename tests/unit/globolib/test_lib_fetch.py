@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from globolib import checks, fetch, https
+from globolib import checks, fetch, https, waiting
 from globolib.errors import Failure
 from globolib.settings import Credentials
 
@@ -165,7 +165,7 @@ def test_a_server_that_stays_busy_is_told(minion, settings, server, monkeypatch)
     monkeypatch.setattr(https, "BACKOFF", 0)
     server.answers["/dir/a.zip"] = lambda handler: handler.say(503, Retry_After="3600")
     assert failure(minion, settings, deadline=20).endswith("status 503 Service Unavailable")
-    assert len(server.seen) == 4
+    assert waiting.until(lambda: True if len(server.seen) == 4 else None, 10)  # the server notes it after its answer
 
 
 def drip_body(handler):

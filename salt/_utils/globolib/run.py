@@ -23,6 +23,7 @@ from globolib import (
     started,
     survey,
     switch,
+    trial,
     virtualenv,
 )
 from globolib import settings as settings_of
@@ -219,7 +220,7 @@ class Run:
 
     def try_candidate(self) -> str:
         """Try the release on a private socket. Returns what was seen."""
-        seen = switch.try_candidate(self.settings, self.host, self.target)
+        seen = trial.try_candidate(self.settings, self.host, self.target)
         self._look_again()
         return seen
 

@@ -1,32 +1,24 @@
 """
-Carries out the steps between the beginning and the end of a deploy: the trial, the switch, the look afterwards; and
-when one fails, undoes it.
+Carries out the steps of a deploy that a client could notice: the switch, and the look afterwards; and when one fails,
+undoes it.
 
 What served goes on serving: put back first, collect evidence second.
 """
 
 import functools
 import logging
-import os
-import stat
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from globolib import drain, files, health, ledger, processes, release, started, survey, systemd, text, units, waiting
+from globolib import drain, health, observe, processes, started, survey, systemd, waiting
 from globolib.errors import Failure
-from globolib.host import Failed, Host, Unit
+from globolib.host import Host
 from globolib.ledger import Entry
-from globolib.manifest import Health
 from globolib.plan import Target, plan, proof, wanted_texts
 from globolib.settings import Settings
+from globolib.trial import reload_if_needed, write
 
 log = logging.getLogger(__name__)
-
-SEEN_DEADLINE = 10  # seconds that the way back waits for evidence
-# Seconds without a request taken up or answered, while questions wait, after which a worker is stuck: twice what
-# gunicorn.conf.py allows a request at the end (graceful_timeout).
-STUCK = 60
 
 
 @dataclass
@@ -60,195 +52,15 @@ class Course:
         return self.before is None or self.before.place != (settings.version, settings.port, settings.bind)
 
 
-def _write(texts: Mapping[str, str | None]) -> list[str]:
-    """Write those of the files that hold something else. Returns the paths of what changed."""
-    changed = []
-    for path, wanted in texts.items():
-        mode = 0o600 if path.endswith(".env") else 0o644
-        right = os.path.exists(path) and stat.S_IMODE(os.stat(path).st_mode) == mode
-        if wanted is not None and not (right and files.read(path) == wanted):
-            files.make_directory(os.path.dirname(path))
-            files.write(path, wanted, mode)
-            changed.append(path)
-    if any(path.endswith(".service") for path in changed):
-        systemd.systemctl("daemon-reload")
-    return changed
-
-
 def configure(settings: Settings, target: Target) -> list[str]:
     """Write the files that the app's units and gunicorn read. Returns the paths of those that changed."""
-    return _write(wanted_texts(settings, target))
+    return write(wanted_texts(settings, target))
 
 
 def _restore(settings: Settings, course: Course) -> None:
     """Give the files that units and gunicorn read back what they held when the run began, but for a socket's."""
     kept = {path: held for path, held in course.texts.items() if not path.endswith((".socket", "sockets.conf"))}
-    _write(kept)
-
-
-def try_candidate(settings: Settings, host: Host, target: Target) -> str:
-    """
-    Run the release beside what serves, on a private unix socket, and look at it: it boots, it answers as its
-    manifest says, and for ``prove`` seconds it goes on doing so with the same workers.
-
-    Returns what was seen, a phrase. Raises Failure with the release's own words; the release is marked as failed
-    and its log kept.
-    """
-    layout, name = settings.layout, settings.release
-    unit = layout.instance(name, candidate=True)
-    record = host.releases[name]
-    where = health.Unix(layout.candidate_socket(name))
-    # One that was deployed here before has shown that it lasts: a way back should not wait.
-    lasts = record.failed is None and any(
-        entry.succeeded and entry.version == settings.version for entry in host.entries
-    )
-    hold = 0 if lasts else settings.prove
-    _write(units.candidate_files(settings, target.wsgi))
-    _reload_if_needed(host)
-    began, failure, unit_then = time.monotonic(), None, Unit(unit)
-    try:
-        systemd.systemctl("start", unit)
-        pids = wait_for_workers(settings, record.manifest.workers, candidate=True)
-        booted = time.monotonic() - began
-        _answers(settings, where, record.manifest.health)
-        _stays(settings, where, record.manifest.health, pids, hold, candidate=True)
-    except (Failure, OSError) as error:
-        failure, unit_then = error, _seen(unit)
-    finally:
-        _each(lambda: systemd.stop(unit))
-    if failure:
-        failed = Failure(f"{settings.version} failed its trial: {failure}")
-        raise _evidence(settings, failed, unit_then) from failure
-    return f"{name} booted in {booted:.2f} s, answered as it should, and went on for {hold:g} s"
-
-
-def _reload_if_needed(host: Host) -> None:
-    """Have systemd read its unit files again when those of this app changed on the disk."""
-    if any(unit.needs_reload for unit in host.units.values()):
-        systemd.systemctl("daemon-reload")
-
-
-def wait_for_workers(settings: Settings, wanted: int, candidate: bool = False) -> tuple[int, ...]:
-    """
-    Wait until every worker of the release has loaded the app. Returns their pids.
-
-    Raises Failure as soon as the instance has ended or begun again, or when ``deadline`` seconds have passed.
-    """
-    layout, name = settings.layout, settings.release
-    unit, first = layout.instance(name, candidate), 0
-    ready: tuple[int, ...] = ()
-
-    def all_ready() -> tuple[int, ...] | None:
-        nonlocal first, ready
-        state = systemd.unit(unit)
-        first = first or state.pid
-        ready = survey.ready(layout, name, processes.children(state.pid) if state.pid else (), candidate)
-        if len(ready) >= wanted:
-            return ready
-        ended = state.active in ("failed", "inactive") or state.sub == "auto-restart"
-        if ended or (first and state.pid != first):
-            raise Failure(f"{unit} ended while it booted ({state.result})")
-        return None
-
-    pids = waiting.until(all_ready, settings.deadline, first=0.05, factor=1.2, most=0.5)
-    if pids is None:
-        raise Failure(f"{unit}: {len(ready)} of {wanted} workers have loaded the app after {settings.deadline:g} s")
-    return pids
-
-
-def _answers(settings: Settings, where: health.Where, wanted: Health) -> health.Answer:
-    """Ask until the answer is right; raises Failure with the last one at the deadline."""
-    last: str | None = None
-
-    def right() -> health.Answer | None:
-        nonlocal last
-        last, answer = health.once(where, wanted, settings.timeout)
-        return None if last else answer
-
-    answer = waiting.until(right, settings.deadline)
-    if answer is None:
-        raise _NoAnswer(f"GET {wanted.path} for {settings.deadline:g} s: {last}")
-    return answer
-
-
-def _stays(
-    settings: Settings,
-    where: health.Where,
-    wanted: Health,
-    pids: tuple[int, ...],
-    seconds: float,
-    candidate: bool = False,
-) -> None:
-    """Watch the release for so many seconds: the same workers, right answers. Raises Failure at the first other one."""
-    unit = settings.layout.instance(settings.release, candidate)
-
-    def steady() -> None:
-        now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), candidate)
-        if now != pids:
-            raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
-        problem, _ = health.once(where, wanted, settings.timeout)
-        if problem:
-            raise Failure(f"GET {wanted.path}: {problem}")
-
-    if seconds:
-        waiting.hold(seconds, steady, every=min(0.2, seconds))
-    now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), candidate)
-    if now != pids:
-        raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
-
-
-def _each(*actions: Callable[[], object]) -> str:
-    """
-    Do all of these, the steps of a way back: what one of them raises keeps no other from being done. Returns what
-    went wrong, to be told after the failure.
-    """
-    wrong = ""
-    for action in actions:
-        try:
-            action()
-        except Exception as error:  # whatever it is
-            log.warning("a step of the way back failed", exc_info=True)
-            wrong += f"\nOn the way back: {error}"
-    return wrong
-
-
-def _seen(unit: str) -> Unit:
-    """A unit as it is now, for the evidence: where systemd does not say that soon, its name alone."""
-    try:
-        return systemd.unit(unit, SEEN_DEADLINE)
-    except Exception:  # evidence must not keep anything from being put back
-        log.warning("how %s failed is not known", unit, exc_info=True)
-        return Unit(unit)
-
-
-def _evidence(settings: Settings, failure: Failure, unit: Unit) -> Failure:
-    """
-    Mark the release as failed and keep its log; the failure to raise, with its last lines. Best effort: nothing in
-    here may hide why it failed.
-
-    unit
-        The instance as it was when it failed.
-    """
-    why, name, layout = str(failure), settings.release, settings.layout
-    try:
-        words = systemd.journal(unit.name, 200, unit.invocation)
-        now = ledger.now()
-        path = os.path.join(layout.failures, f"{name}-{now}.log")
-        tail = "\n".join(f"    | {line}" for line in words[-15:]) or "    | (it wrote nothing)"
-        try:
-            files.make_directory(layout.failures, 0o750)
-            files.write(path, "\n".join([why, *words]) + "\n", 0o640)
-            release.annotate(layout, name, failed=Failed(now, why, path))
-        except OSError as error:  # a full disk must not hide why the release failed
-            return Failure(f"{why}\n(its log could not be kept: {error})\nIts last lines:\n{tail}")
-        return Failure(f"{why}\nIts last lines (all of them in {path}):\n{tail}")
-    except Exception as error:  # noqa: BLE001  evidence is worth less than the reason
-        log.warning("the evidence against %s could not be collected", name, exc_info=True)
-        return Failure(f"{why}\n(no evidence could be collected: {text.line(str(error))})")
-
-
-class _NoAnswer(Failure):
-    """The service did not answer as it should."""
+    write(kept)
 
 
 class _NotOpen(Failure):
@@ -283,12 +95,12 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
         if others:
             _close(settings, host, socket, others)
     except (Failure, OSError) as failure:
-        unit_then = _seen(layout.instance(name))
+        unit_then = observe.seen(layout.instance(name))
         came_of_it = put_back(settings, host, course)
         failed = Failure(f"{settings.version} serves, but not alone: {failure}")
         if not unit_then.up:
             failed = Failure(f"{settings.version} did not start again without {', '.join(others)}: {failure}")
-            failed = _evidence(settings, failed, unit_then)
+            failed = observe.evidence(settings, failed, unit_then)
         raise Failure(f"{failed}{came_of_it}") from failure
     return steps
 
@@ -297,7 +109,7 @@ def _take_up(settings: Settings, host: Host, steps: Mapping[str, str]) -> None:
     """The first half of a switch: the release takes requests, beside what is there."""
     layout, unit = settings.layout, settings.layout.instance(settings.release)
     socket, sockets = layout.socket(settings.address, settings.port), host.sockets(layout)
-    _reload_if_needed(host)
+    reload_if_needed(host)
     if "open" in steps or "define" in steps:
         systemd.write_socket(layout, settings.address, settings.port)
         systemd.systemctl("daemon-reload")
@@ -323,7 +135,7 @@ def _undone(
 ) -> Failure:
     """Undo the first half of a switch; the failure to raise."""
     layout, unit = settings.layout, settings.layout.instance(settings.release)
-    socket, unit_then = layout.socket(settings.address, settings.port), _seen(unit)
+    socket, unit_then = layout.socket(settings.address, settings.port), observe.seen(unit)
     ways: list[Callable[[], object]] = [lambda: _restore(settings, course)]
     if settings.release not in host.running(layout):
         ways.append(lambda: systemd.stop(unit))
@@ -331,17 +143,17 @@ def _undone(
     if "open" in steps and socket not in host.handed:
         ways.append(lambda: systemd.remove_socket(layout, socket))
     ways.append(lambda: systemd.systemctl("daemon-reload"))
-    wrong = _each(*ways)
+    wrong = observe.each(*ways)
     if isinstance(failure, _NotOpen):
         words = "\n".join(f"    | {line}" for line in systemd.journal(socket, 5))
         return Failure(f"{failure}\nWhat served goes on.{wrong}\n{words}")
-    failed = _evidence(settings, Failure(f"{settings.version} did not start: {failure}"), unit_then)
+    failed = observe.evidence(settings, Failure(f"{settings.version} did not start: {failure}"), unit_then)
     return Failure(f"{failed}{wrong}")
 
 
 def _wait_and_note(settings: Settings, host: Host) -> None:
     record = host.releases[settings.release]
-    wait_for_workers(settings, record.manifest.workers)
+    observe.wait_for_workers(settings, record.manifest.workers)
     unit = systemd.unit(settings.layout.instance(settings.release))
     if not started.is_noted(settings.layout, settings.release, unit):
         started.note(settings.layout, settings.release, record, unit)
@@ -404,13 +216,13 @@ def check(settings: Settings, host: Host, course: Course) -> str:
     where = health.where(settings.address, settings.port)
     soak = settings.soak if course.switched and course.is_move(settings) else 0
     try:
-        answer = _answers(settings, where, wanted)
+        answer = observe.answers(settings, where, wanted)
         now = _proven(settings, host)
-        _stays(settings, where, wanted, now.workers[name], soak)
+        observe.stays(settings, where, wanted, now.workers[name], soak)
     except (Failure, OSError) as failure:
         if not course.switched and course.again is None:
             # Nothing was changed, and it does not answer: what is stuck gets one fresh start, what is slow does not.
-            if isinstance(failure, _NoAnswer) and not _stuck(settings, where, wanted):
+            if isinstance(failure, observe.NoAnswer) and not observe.is_stuck(settings, where, wanted):
                 why = f"{settings.version} is not healthy: {failure}\nIts workers get on, so it was not started afresh"
                 raise Failure(why) from failure
             course.again = str(failure)
@@ -419,11 +231,11 @@ def check(settings: Settings, host: Host, course: Course) -> str:
                 _wait_and_note(settings, host)
             except (Failure, OSError) as worse:
                 why = f"{settings.version} is not healthy: {failure}; and it did not start afresh: {worse}"
-                raise _evidence(settings, Failure(why), _seen(unit)) from worse
+                raise observe.evidence(settings, Failure(why), observe.seen(unit)) from worse
             return f"it did not answer ({failure}) and was started afresh; " + check(settings, host, course)
-        unit_then = _seen(unit)
+        unit_then = observe.seen(unit)
         came_of_it = put_back(settings, host, course)
-        failed = _evidence(settings, Failure(f"{settings.version} is not healthy: {failure}"), unit_then)
+        failed = observe.evidence(settings, Failure(f"{settings.version} is not healthy: {failure}"), unit_then)
         raise Failure(f"{failed}{came_of_it}") from failure
     seen = f"GET {where}{wanted.path}: {answer.status} in {answer.seconds * 1000:.0f} ms, from {name}"
     return seen + (f"; it stayed so for {soak:g} s" if soak else "")
@@ -444,27 +256,6 @@ def _proven(settings: Settings, host: Host) -> Host:
     return now
 
 
-def _stuck(settings: Settings, where: health.Where, wanted: Health) -> bool:
-    """
-    Whether there is proof that nothing works any more: no worker lives, or none of them has taken up or answered a
-    request for STUCK seconds while it was being asked. Anything else is slow, or wrong, and no reason for a restart.
-    """
-    layout, name = settings.layout, settings.release
-    asked = time.monotonic_ns()
-
-    def judged() -> bool | None:
-        pids = processes.children(systemd.unit(layout.instance(name)).pid)
-        workers = survey.ready(layout, name, pids)
-        if not workers:
-            return True
-        if health.once(where, wanted, settings.timeout)[1] is not None:
-            return False
-        last = max(asked, *(survey.progress(layout, name, pid) for pid in workers))
-        return True if time.monotonic_ns() - last > STUCK * 1e9 else None
-
-    return bool(waiting.until(judged, STUCK + settings.deadline))
-
-
 def put_back(settings: Settings, host: Host, course: Course) -> str:
     """Put back what was deployed before this run's switch; what came of it, to be told after the failure."""
     layout, before = settings.layout, course.before
@@ -473,7 +264,7 @@ def put_back(settings: Settings, host: Host, course: Course) -> str:
     if before is None:
         # The sockets first: a client that comes would have the release started again.
         sockets = {layout.socket(settings.address, settings.port), *systemd.socket_files(layout)}
-        wrong = _each(
+        wrong = observe.each(
             *(functools.partial(systemd.remove_socket, layout, socket) for socket in sorted(sockets)),
             lambda: systemd.hand_over(layout, ()),
             lambda: systemd.enable(layout, None),
@@ -487,7 +278,7 @@ def put_back(settings: Settings, host: Host, course: Course) -> str:
         back = Course(before, course.texts, target, switched=True, probe=course.probe)
         _restore(settings, course)
         switch(old, survey.again(old, host), back)
-        _answers(old, health.where(old.address, old.port), record.manifest.health)
+        observe.answers(old, health.where(old.address, old.port), record.manifest.health)
     except (Failure, OSError, KeyError) as worse:
         return f"\nAnd {before.version} could not be put back: {worse}{_what_runs(settings, host)}"
     return f"\nSwitched back: {before.version} serves again."

@@ -6,7 +6,7 @@ import pathlib
 import re
 
 import pytest
-from globolib import drain, files, release, started, survey, switch, systemd
+from globolib import drain, files, observe, release, started, survey, switch, systemd
 from globolib.errors import Failure
 from globolib.health import Answer
 from globolib.host import Unit
@@ -275,9 +275,9 @@ def test_a_systemctl_that_hangs_is_not_waited_for_by_the_evidence(served, monkey
             asked.append(deadline)
         return real(command, deadline, *args, **kwargs)
 
-    monkeypatch.setattr(switch.systemd.commands, "run", run)
+    monkeypatch.setattr(observe.systemd.commands, "run", run)
     served.deploy("1.1")
-    assert asked[-1] == switch.SEEN_DEADLINE
+    assert asked[-1] == observe.SEEN_DEADLINE
 
 
 def test_one_step_of_the_way_back_does_not_keep_the_next_from_being_done(served, monkeypatch):
@@ -558,7 +558,7 @@ born_in_it = not fresh
 
 
 def test_what_is_stuck_gets_one_fresh_start(machine, monkeypatch):
-    monkeypatch.setattr(switch, "_stuck", lambda *args: True)
+    monkeypatch.setattr(observe, "is_stuck", lambda *args: True)
     machine.publish("1.0", WEDGED)
     machine.deploy("1.0")
     (machine.root / "wedge").touch()
@@ -571,7 +571,7 @@ def test_what_is_stuck_gets_one_fresh_start(machine, monkeypatch):
 
 
 def test_what_is_stuck_again_has_failed(machine, monkeypatch):
-    monkeypatch.setattr(switch, "_stuck", lambda *args: True)
+    monkeypatch.setattr(observe, "is_stuck", lambda *args: True)
     machine.publish(
         "1.0",
         "import os\ndef answer():\n    return 500 if os.path.exists('../wedge') else 200, '{\"version\": \"1.0\"}'\n",
@@ -586,7 +586,7 @@ def test_what_is_stuck_again_has_failed(machine, monkeypatch):
 
 
 def test_what_is_stuck_and_does_not_start_afresh_says_both(machine, monkeypatch):
-    monkeypatch.setattr(switch, "_stuck", lambda *args: True)
+    monkeypatch.setattr(observe, "is_stuck", lambda *args: True)
     machine.publish("1.0", WEDGED)
     machine.deploy("1.0")
     (machine.root / "wedge").touch()
@@ -624,16 +624,16 @@ HEALTHY = Answer(200, "{}", 0.1)
 )
 def test_stuck_is_proven(monkeypatch, workers, answer, noted, stuck):
     clock = [0.0]
-    monkeypatch.setattr(switch.time, "monotonic_ns", lambda: int(clock[0] * SECOND))
-    monkeypatch.setattr(switch.systemd, "unit", lambda name: Unit(name, "active", pid=1))
-    monkeypatch.setattr(switch.processes, "children", lambda pid: workers)
-    monkeypatch.setattr(switch.survey, "ready", lambda layout, name, pids: pids)
-    monkeypatch.setattr(switch.health, "once", lambda *args: ("no answer", answer))
-    monkeypatch.setattr(switch.survey, "progress", lambda *args: noted * SECOND)
-    real = switch.waiting.until
+    monkeypatch.setattr(observe.time, "monotonic_ns", lambda: int(clock[0] * SECOND))
+    monkeypatch.setattr(observe.systemd, "unit", lambda name: Unit(name, "active", pid=1))
+    monkeypatch.setattr(observe.processes, "children", lambda pid: workers)
+    monkeypatch.setattr(observe.survey, "ready", lambda layout, name, pids: pids)
+    monkeypatch.setattr(observe.health, "once", lambda *args: ("no answer", answer))
+    monkeypatch.setattr(observe.survey, "progress", lambda *args: noted * SECOND)
+    real = observe.waiting.until
 
     def until(check, seconds):
         return real(check, seconds, clock=lambda: clock[0], sleep=lambda pause: clock.__setitem__(0, clock[0] + pause))
 
-    monkeypatch.setattr(switch.waiting, "until", until)
-    assert switch._stuck(Settings(version="1.0"), "here", None) is stuck
+    monkeypatch.setattr(observe.waiting, "until", until)
+    assert observe.is_stuck(Settings(version="1.0"), "here", None) is stuck

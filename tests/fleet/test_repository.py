@@ -160,7 +160,7 @@ def test_a_short_body_and_a_wrong_checksum(fleet, repository, standing):
 def test_the_server_goes_down_in_mid_transfer(fleet, repository, standing):
     before = serves(fleet)
     running = fleet.start("salt", HOST, *arguments(repository, "1.3"), stdout=subprocess.PIPE, text=True)
-    part = "find /var/cache/salt/minion/globoapp -name 'fetched-1.3.zip.part'"
+    part = "find /var/cache/salt/minion/globoapp -name '.part-*'"
     until(lambda: fleet.exec(HOST, "sh", "-c", part).stdout, 60)
     processes = fleet.exec(HOST, "ps", "axwwe").stdout + fleet.exec("master", "ps", "axwwe").stdout
     repository.stop()

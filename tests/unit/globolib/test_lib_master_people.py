@@ -2,6 +2,7 @@
 
 import logging
 import time
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -135,7 +136,7 @@ class Hook:
     def __init__(self, monkeypatch):
         self.answer, self.got, self.now, self.context = 200, [], [1000.0], {}
         monkeypatch.setattr(notify.requests, "post", self.post)
-        monkeypatch.setattr(notify.time, "monotonic", lambda: self.now[0])
+        monkeypatch.setattr(notify, "time", SimpleNamespace(monotonic=lambda: self.now[0]))
 
     def post(self, url, **sent):
         self.got.append(sent)

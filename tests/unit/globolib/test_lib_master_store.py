@@ -1,6 +1,7 @@
 """The master's records: a broken one counts as none, a cache that fails is told apart from that."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from fakecache import Cache
@@ -79,7 +80,7 @@ def test_a_process_opens_it_once(tmp_path):
 
 def test_accepted_minions_are_listed_once_for_many_events(monkeypatch):
     now, asked, keys = [100.0], [], {"web1"}
-    monkeypatch.setattr("globolib.monitor.accepted.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("globolib.monitor.accepted.time", SimpleNamespace(monotonic=lambda: now[0]))
     context = {}
 
     def heard(minion):

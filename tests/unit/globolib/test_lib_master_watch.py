@@ -1,10 +1,12 @@
 """What the master makes of events: who is heard, what is recorded, when it heals; whatever is sent or stored."""
 
 import logging
+import time
+from types import SimpleNamespace
 
 import pytest
 from fakecache import Cache
-from globolib.monitor import healing, incoming
+from globolib.monitor import healing, incoming, watch
 from globolib.monitor.store import Store
 from globolib.monitor.watch import MOST_DEPLOYS, UNKNOWN, Watch
 from hypothesis import HealthCheck, given, settings
@@ -38,7 +40,8 @@ class Master:
 @pytest.fixture
 def master(tmp_path, monkeypatch):
     made = Master(tmp_path)
-    monkeypatch.setattr("globolib.monitor.watch.time.time", lambda: made.now[0])
+    # A clock of the module's own: threads of the test session go by the real one.
+    monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: made.now[0], time_ns=time.time_ns))
     return made
 
 

@@ -167,6 +167,19 @@ def test_one_dead_look_between_slow_ones_is_no_news(beacon):
         assert beacon.turn() == []
 
 
+def test_a_reminder_does_not_take_the_place_of_the_news_that_it_is_dead(beacon):
+    beacon.pillar["globoapp"]["monitor"]["reminder"] = 100
+    beacon.values["api"] = "slow"
+    beacon.turn()
+    assert beacon.turn() == [("api", "bad")]
+    beacon.values["api"] = True
+    (reminder,) = beacon.look()
+    assert (reminder["state"], reminder["slow"]) == ("reminder", True), "one look proves nothing"
+    (dead,) = beacon.look()
+    assert dead["state"] == "bad" and "slow" not in dead
+    assert beacon.turn() == [("api", "reminder")]
+
+
 def test_each_probe_looks_at_its_own_pace(beacon):
     for _ in range(20):
         beacon.look(1)

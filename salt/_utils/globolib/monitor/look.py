@@ -86,7 +86,7 @@ def _judged(
     # What was only slow, and does not answer any more, is news: slow is not healed.
     worse = track["open"] and track.get("slow") and sample["bad"] and not sample.get("slow")
     track["worse"] = track.get("worse", 0) + 1 if worse else 0
-    if state is None and track["worse"] >= settings[probe]["samples"]:
+    if state in (None, "reminder") and track["worse"] >= settings[probe]["samples"]:
         state = "bad"
     if state is None:
         return []
@@ -95,9 +95,9 @@ def _judged(
         track["since"] = now
     seen = {key: sample[key] for key in ("value", "threshold", "message")}
     track.pop("slow", None)
-    if sample.get("slow"):
+    if sample.get("slow") or (worse and state == "reminder"):  # one look does not prove it dead
         seen["slow"] = True
-    track.update(seen, worse=0)
+    track.update(seen)
     event = {"tag": f"{probe}/{state}", "probe": probe, "state": state, "since": track.get("since"), "time": now}
     return [{**event, **seen}]
 

@@ -69,6 +69,26 @@ def test_only_accepted_minions_are_heard(master, minion):
     assert master.told == []
 
 
+def test_a_name_too_long_for_its_records_is_refused(master):
+    master.accepted = {"x" * length for length in range(240, 256)}
+    for minion in sorted(master.accepted):
+        for call in CALLS:
+            getattr(master.watch, call)(minion, {**BAD, "result": "healed", "health": {}, "open": {"disk": {}}})
+        master.watch.heal(minion)
+    for records in master.cache.records.values():
+        assert all(len(f"{key}.p") <= 255 for key in records), "a file of the cache has such a name"
+    assert master.bank("open")["x" * 240 + ":disk"]
+
+
+def test_a_server_has_no_part_in_the_alerts_of_another(master):
+    """A minion's id may have a colon."""
+    master.accepted = {"web", "web:1"}
+    early = "2026-10-01T00:00:00.000Z"
+    master.watch.alert("web:1", {**BAD, "time": early, "since": early})
+    master.watch.report("web", report(open={"api": {"message": "no answer", "since": early}}))
+    assert sorted(master.bank("open")) == ["web:1:api", "web:api"]
+
+
 def test_made_up_names_share_one_record(master):
     for number in range(50):
         master.watch.alert(f"forged{number}", BAD)

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 log = logging.getLogger(__name__)
 
 PREFIX = "globoapp"
-KEY = re.compile(r"[\w.:@+-]{1,255}\Z", re.ASCII)
+# A file of the cache has two characters more, and a name at most 255.
+KEY = re.compile(r"[\w.:@+-]{1,253}\Z", re.ASCII)
 
 
 class Cache(Protocol):

@@ -71,11 +71,12 @@ class Watch:
 
     def _heard(self, minion: Any) -> bool:
         """Whether a sender is one of ours."""
-        if isinstance(minion, str) and is_key(minion) and minion in self._accepted():
+        # The longest name that a record of a server has.
+        if isinstance(minion, str) and is_key(f"{minion}:healing") and minion in self._accepted():
             return True
         # All under one name: who makes names up must not make a record with each.
         shown = text.line(minion[:200]) if isinstance(minion, str) else f"a {type(minion).__name__}"
-        self._refuse(UNKNOWN, f"{shown} is no minion whose key is accepted")
+        self._refuse(UNKNOWN, f"{shown} is no minion whose key is accepted, or too long a name")
         return False
 
     def alert(self, minion: str, data: Any) -> Record | None:
@@ -255,7 +256,7 @@ class Watch:
             heard = {"heard": ledger.now(), "heard_epoch": time.time(), "report": taken}
             self.store.put("servers", minion, heard)
         self.deployed(minion, deploys)
-        mine = self.store.records("open", lambda key: key.startswith(f"{minion}:"))
+        mine = self.store.records("open", lambda key: key.rpartition(":")[0] == minion)
         opened = {key.rpartition(":")[2]: alert for key, alert in mine.items()}
         for probe, track in taken["open"].items():
             cleared = str((self.store.get("cleared", f"{minion}:{probe}") or {}).get("until", ""))

@@ -220,6 +220,16 @@ def test_a_line_that_is_refused_does_not_stand_before_the_others_for_ever(master
     assert master.bank("refused")["web1"]["count"] == 5
 
 
+def test_of_one_event_so_many_lines_are_taken_and_no_more(master):
+    master.watch.deployed("web1", [*range(500), line("a" * 32)])
+    assert master.bank("refused")["web1"]["count"] == incoming.DEPLOYS
+    assert master.told == []
+    master.watch.deployed("web1", [line(f"{number:032x}") for number in range(500)])
+    assert master.told == [
+        ("web1", "globoapp_minion.acknowledge", [[f"{number:032x}" for number in range(incoming.DEPLOYS)]])
+    ]
+
+
 def test_a_flood_of_deploys_is_limited_and_the_oldest_go(master):
     bank = master.bank("deploys/web1")
     for number in range(MOST_DEPLOYS):

@@ -221,7 +221,7 @@ class Watch:
         if not entries or not self._heard(minion):
             return
         arrival, ids = ledger.now(), []
-        for entry in entries if isinstance(entries, (list, tuple)) else [entries]:
+        for entry in entries[: incoming.DEPLOYS] if isinstance(entries, (list, tuple)) else [entries]:
             line = incoming.deploy(entry, arrival)
             if isinstance(line, str):
                 self._refuse(minion, line)

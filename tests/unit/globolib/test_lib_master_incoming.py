@@ -128,3 +128,5 @@ def test_a_ledger_line_keeps_what_is_known_of_it():
         "probe": {"sent": 3, "failed": 0, "longest_gap_ms": 2.0, "first_failure": None},
     }  # fmt: skip
     assert incoming.deploy({**line, "unknown": 1}, NOW) == line
+    del line["probe"]["first_failure"]
+    assert incoming.deploy(line, NOW) == line

@@ -176,6 +176,26 @@ def test_refusals_have_a_budget(master):
     assert "web1:healing" in master.bank("open")
 
 
+@pytest.mark.parametrize("results", [["refused"] * 3, ["refused", "healed"]])
+@pytest.mark.parametrize("flaps", [False, True])
+def test_forged_refusals_have_a_budget_in_any_ten_minutes(master, results, flaps):
+    began = master.now[0]
+    master.watch.alert("web1", BAD)
+    when = []
+    while master.now[0] < began + 1500:
+        before = master.heals()
+        master.watch.tend()
+        when += [master.now[0]] * (master.heals() - before)
+        for result in results:
+            master.watch.healed("web1", {"result": result, "comment": "forged"})
+        if flaps:
+            master.watch.alert("web1", CLEAR)
+            master.watch.alert("web1", BAD)
+        master.now[0] += 5
+    most = healing.REFUSALS + healing.ATTEMPTS
+    assert healing.ATTEMPTS < max(sum(start <= one < start + healing.WINDOW for one in when) for start in when) <= most
+
+
 def test_healing_that_nobody_answered_brings_the_code_first(master):
     master.watch.alert("web1", BAD)
     for _ in range(40):

@@ -64,6 +64,7 @@ def test_bad_input_is_one_red_step_and_an_exit_code(apply, tmp_path):
 
 
 def test_health_of_a_bare_server_is_an_answer_with_an_exit_code(apply, master, minion):
+    apply(version="1.0")  # brings the modules: this test may be the first
     done = master.salt_cli(timeout=60).run("globoapp.health", "deadline=0", minion_tgt=minion.id)
     assert done.returncode != 0
     assert done.data == {"healthy": False, "version": None, "problems": ["nothing is deployed on this host"]}

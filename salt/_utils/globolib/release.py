@@ -281,22 +281,6 @@ def _move(target: str, name: str, aside: str) -> None:
         os.rename(os.path.join(target, name), os.path.join(aside, name))
 
 
-def environment(settings: Settings, text: str, test: bool = False) -> bool:
-    """
-    Write the environment file of ``settings.release``, for root alone: a value may be a secret. Returns whether it
-    was another one (with ``test`` it stays as it is).
-    """
-    path = settings.layout.environment(settings.release)
-    try:
-        same = files.read(path) == text and stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    except ValueError:  # not UTF-8: not what was written
-        same = False
-    if not same and not test:
-        files.make_directory(os.path.dirname(path))
-        files.write(path, text, 0o600)
-    return not same
-
-
 def remove(settings: Settings, release: str) -> None:
     """
     Take a release off the host, with its environment, its artifact and its record: the record last, by which a

@@ -298,21 +298,6 @@ def test_a_mark_is_made_and_taken_away(settings, path):
     assert not os.path.exists(layout.record("PACK9_9"))
 
 
-def test_the_environment_is_for_root_alone(settings, umask):
-    path = settings.layout.environment("PACK1_0")
-    assert release.environment(settings, "A=1\n", test=True) is True
-    assert not os.path.exists(path)
-    assert release.environment(settings, "A=1\n") is True
-    assert files.read(path) == "A=1\n" and os.stat(path).st_mode & 0o7777 == 0o600
-    assert release.environment(settings, "A=1\n") is False
-    os.chmod(path, 0o640)
-    assert release.environment(settings, "A=1\n", test=True) is True
-    with open(path, "wb") as handle:
-        handle.write(b"\xff")
-    assert release.environment(settings, "A=1\n") is True
-    assert os.stat(path).st_mode & 0o7777 == 0o600
-
-
 def test_a_release_in_use_stays(settings, path, monkeypatch):
     asked = []
     monkeypatch.setattr(processes, "in_use", lambda directory: asked.append(directory) or [4711, 4712])
@@ -322,7 +307,7 @@ def test_a_release_in_use_stays(settings, path, monkeypatch):
 
 
 def test_a_release_goes_with_all_that_was_kept_of_it(settings, path):
-    release.environment(settings, "A=1\n")
+    files.write(settings.layout.environment("PACK1_0"), "A=1\n", 0o600)
     os.makedirs(os.path.dirname(settings.layout.started("PACK1_0")))
     files.write_json(settings.layout.started("PACK1_0"), {})
     release.remove(settings, "PACK1_0")
@@ -333,7 +318,7 @@ def test_a_release_goes_with_all_that_was_kept_of_it(settings, path):
 def test_the_record_goes_last(settings, path, monkeypatch):
     """By it a removal that was cut is known."""
     gone, unlink = [], os.unlink
-    release.environment(settings, "A=1\n")
+    files.write(settings.layout.environment("PACK1_0"), "A=1\n", 0o600)
     monkeypatch.setattr(os, "unlink", lambda file, **more: (gone.append(file), unlink(file, **more)))
     release.remove(settings, "PACK1_0")
     layout = settings.layout

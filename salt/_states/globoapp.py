@@ -51,7 +51,8 @@ def ready(name, **kwargs):
     name
         What is deployed, for people to read.
     """
-    return _do(steps.ready, name)
+    ours = [chunk["fun"] for chunk in __lowstate__ if chunk.get("state") == "globoapp"]
+    return _do(steps.ready, name, "recorded" in ours)
 
 
 def virtualenv(name, **kwargs):

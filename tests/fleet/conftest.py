@@ -95,6 +95,7 @@ def first_deploy(fleet):
 @pytest.fixture(scope="module")
 def serving_1_0(fleet, first_deploy):
     """Both web servers serve 1.0 on port 8000, whatever an earlier test left."""
+    until(lambda: fleet.awake("web1", "web2"), 120)  # what an earlier test has restarted comes back by itself
     for run in apply(fleet, "web*", "1.0", port=8000).values():
         run.green()
 

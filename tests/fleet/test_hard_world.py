@@ -175,3 +175,17 @@ def test_the_root_may_lie_behind_a_link(alone):
 def test_the_kernel_ending_a_worker_for_its_memory_does_not_end_the_service(web1):
     # What systemd does then. No lab machine has a memory controller of its own to make it happen.
     assert web1.sh("systemctl show -P OOMPolicy globoapp@PACK1_0.service") == "continue"
+
+
+def test_a_limit_of_the_site_holds_for_the_trial_too(web1):
+    path, before = "/etc/systemd/system/globoapp@.service.d/limits.conf", web1.main_pid("1.0")
+    web1.sh(f"printf '[Service]\\nLimitAS=30M\\n' >{path}; systemctl daemon-reload")
+    try:
+        done = web1.apply("1.1")
+        assert "1.1 failed its trial: " in done.text
+        assert web1.main_pid("1.0") == before
+        web1.assert_serves("1.0")
+    finally:
+        web1.sh(f"rm {path}; systemctl daemon-reload")
+    web1.deploy("1.1")
+    web1.deploy("1.0")

@@ -15,7 +15,9 @@ STATE = pathlib.Path("/var/lib/globoapp-lab")
 def traces(lab_id):
     """Returns whatever a lab may leave on this machine: processes, mounts, interfaces, cgroups, files."""
     found = [str(path) for path in pathlib.Path("/sys/class/net").iterdir() if lab_id in path.name]
-    found += [str(path) for path in pathlib.Path("/sys/fs/cgroup").glob(f"**/globoapp-lab/{lab_id}")]
+    # By name, not by a walk: below it are machines that come and go.
+    places = (f"globoapp-lab/{lab_id}", f"*/globoapp-lab/{lab_id}")
+    found += [str(path) for place in places for path in pathlib.Path("/sys/fs/cgroup").glob(place)]
     found += [str(path) for path in STATE.glob(f"{lab_id}*")]
     found += [str(path) for path in pathlib.Path("/run/systemd/nspawn").glob(f"**/*{lab_id}*")]
     for process in pathlib.Path("/proc").glob("[0-9]*"):

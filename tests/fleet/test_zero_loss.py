@@ -1,7 +1,12 @@
 """Deploys under load lose no request (the long run, with its figures, is `make bench`)."""
 
+import json
+import socket
+import threading
+
 import pytest
 from load import Load
+from polling import until
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +50,32 @@ def test_settings_of_the_unit_change_without_a_lost_request(web):
         web.deploy("1.0")
     load.assert_nothing_lost()
     web.assert_serves("1.0")
+
+
+def test_a_request_that_holds_up_a_restart_holds_up_nobody_else(web):
+    body = json.dumps({"email": "ann@example.com", "comment": "slow", "content_id": "77"}).encode()
+    length, sent = len(body) + 60, 0
+    lines = ["POST /api/comment/new HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {length}"]
+
+    def stopping():
+        nonlocal sent
+        slow.sendall(b" ")
+        sent += 1
+        return web.sh("systemctl show -P ActiveState globoapp@PACK1_0") == "deactivating"
+
+    with socket.create_connection((web.address, 8000), 30) as slow:
+        slow.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        changing = threading.Thread(target=web.deploy, args=("1.0",), kwargs={"environment": {"COLOUR": "red"}})
+        changing.start()
+        try:
+            until(stopping, 60)
+            for _ in range(8):  # more than it has threads
+                assert web.get()[0] == 404  # nobody has commented there
+            assert stopping()
+            slow.sendall(b" " * (length - len(body) - sent))
+            assert slow.recv(100).startswith(b"HTTP/1.1 200")
+        finally:
+            slow.close()
+            changing.join()
+    web.deploy("1.0")
+    assert web.sh("systemctl list-units --plain --no-legend 'globoapp-standin@*'") == ""

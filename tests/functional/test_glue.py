@@ -34,6 +34,7 @@ class Glue:
         self.modules = salt.loader.minion_mods(options, utils=utils, context=self.context)
         self.states = salt.loader.states(options, self.modules, utils, None, context=self.context)
         self.states.pack["__running__"] = {}
+        self.states.pack["__lowstate__"] = [{"state": "globoapp", "fun": name} for name in STATES]
 
     def call(self, name, *args, **kwargs):
         """What a function returns, and the return code that it sets."""
@@ -186,7 +187,7 @@ def test_an_outcome_in_salts_words(glue, monkeypatch, test, outcome, result):
 
 
 def test_warnings_are_passed_on(glue, monkeypatch):
-    monkeypatch.setattr(steps, "ready", lambda here, name: Outcome("x", warnings=("pillar pins port 80",)))
+    monkeypatch.setattr(steps, "ready", lambda here, name, whole: Outcome("x", warnings=("pillar pins port 80",)))
     assert glue().states["globoapp.ready"]("a name")["warnings"] == ["pillar pins port 80"]
 
 

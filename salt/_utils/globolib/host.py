@@ -7,7 +7,7 @@ A host as one look found it: values, from which :mod:`globolib.plan` decides wha
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from globolib.layout import Layout
+from globolib.layout import LIVE, Layout
 from globolib.ledger import Entry
 from globolib.manifest import Manifest
 
@@ -143,9 +143,9 @@ class Host:
         """The ledger line of what is deployed; None when nothing is."""
         return next((entry for entry in reversed(self.entries) if entry.succeeded), None)
 
-    def running(self, layout: Layout, candidate: bool = False) -> tuple[str, ...]:
-        """The releases whose instance is up or on its way up."""
-        first = layout.instance("", candidate).removesuffix(".service")
+    def running(self, layout: Layout, role: str = LIVE) -> tuple[str, ...]:
+        """The releases whose instance in a role is up or on its way up."""
+        first = layout.instance("", role).removesuffix(".service")
         return tuple(
             name.removeprefix(first).removesuffix(".service")
             for name, unit in self.units.items()

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 
 UNITS = "/etc/systemd/system"
+# The roles that a release runs in: it serves, it is tried, it serves while it restarts. What unit names have of them.
+LIVE, CANDIDATE, STANDIN = "", "-candidate", "-standin"
 RELEASE = re.compile(r"PACK\d+(_\d+){1,3}\Z")
 
 
@@ -150,9 +152,9 @@ class Layout:
         """A virtualenv by its name."""
         return os.path.join(self.virtualenvs, name)
 
-    def instance(self, release: str, candidate: bool = False) -> str:
-        """The unit of a release, or of its candidate: ``globoapp@PACK1_0.service``."""
-        return f"{self.name}{'-candidate' if candidate else ''}@{release}.service"
+    def instance(self, release: str, role: str = LIVE) -> str:
+        """The unit of a release in a role: ``globoapp@PACK1_0.service``."""
+        return f"{self.name}{role}@{release}.service"
 
     @property
     def activate(self) -> str:
@@ -168,24 +170,23 @@ class Layout:
         name, at, instance = unit.partition("@")
         return os.path.join(self.units, f"{name}@.{instance.rpartition('.')[2]}" if at else unit)
 
-    @property
-    def drop_ins(self) -> str:
-        """The directory of the drop-ins of every instance."""
-        return self.unit_file(self.instance("")) + ".d"
+    def drop_ins(self, role: str = LIVE) -> str:
+        """The directory of the drop-ins of every instance, in a role."""
+        return self.unit_file(self.instance("", role)) + ".d"
 
     @property
     def handed(self) -> str:
         """The drop-in that names the sockets which instances get."""
-        return os.path.join(self.drop_ins, "sockets.conf")
+        return os.path.join(self.drop_ins(), "sockets.conf")
 
     def enabled(self, release: str) -> str:
         """The link that starts a release at boot."""
         return os.path.join(self.wants, self.instance(release))
 
-    def runtime(self, release: str, candidate: bool = False) -> str:
+    def runtime(self, release: str, role: str = LIVE) -> str:
         """The runtime directory of an instance, where its workers say that they have loaded the app."""
-        return os.path.join(self.run, f"{self.name}{'-candidate' if candidate else ''}", release)
+        return os.path.join(self.run, f"{self.name}{role}", release)
 
     def candidate_socket(self, release: str) -> str:
         """The private unix socket of a candidate."""
-        return os.path.join(self.runtime(release, candidate=True), "gunicorn.sock")
+        return os.path.join(self.runtime(release, CANDIDATE), "gunicorn.sock")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from globolib import systemd
 from globolib.host import Unit
-from globolib.layout import Layout
+from globolib.layout import CANDIDATE, STANDIN, Layout
 
 TEMPORARY = (".incoming-", ".trash-", ".write-", ".build-")
 NOTE = "the note of a deploy that did not end"
@@ -38,9 +38,11 @@ def listed(layout: Layout, shown: Mapping[str, Unit]) -> list[str]:
         half = os.path.isdir(path) and not name.startswith(".") and not os.path.exists(f"{path}/.complete")
         if name.endswith(".lock") or half:
             left.append(path)
-    first = layout.instance("", candidate=True).removesuffix(".service")
-    # A candidate that was ended, and that nobody was left to reset, is "failed": the machine would stay degraded.
-    left += [name for name, unit in shown.items() if name.startswith(first) and unit.active != "inactive"]
+    # What was ended, and nobody was left to reset, is "failed": the machine would stay degraded. A stand-in that is up
+    # may be all that serves: the plan has a step for it, which comes when the release itself is up.
+    for role, ends in ((CANDIDATE, ("inactive",)), (STANDIN, ("inactive", "active", "activating"))):
+        first = layout.instance("", role).removesuffix(".service")
+        left += [name for name, unit in shown.items() if name.startswith(first) and unit.active not in ends]
     if os.path.exists(layout.note):
         left.append(NOTE)
     return left

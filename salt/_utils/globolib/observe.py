@@ -8,6 +8,7 @@ from collections.abc import Callable
 from globolib import files, health, ledger, processes, release, survey, systemd, text, waiting
 from globolib.errors import Failure
 from globolib.host import Failed, Unit
+from globolib.layout import LIVE
 from globolib.manifest import Health
 from globolib.settings import Settings
 
@@ -23,21 +24,21 @@ class NoAnswer(Failure):
     """The service did not answer as it should."""
 
 
-def wait_for_workers(settings: Settings, wanted: int, candidate: bool = False) -> tuple[int, ...]:
+def wait_for_workers(settings: Settings, wanted: int, role: str = LIVE) -> tuple[int, ...]:
     """
     Wait until every worker of the release has loaded the app. Returns their pids.
 
     Raises Failure as soon as the instance has ended or begun again, or when ``deadline`` seconds have passed.
     """
     layout, name = settings.layout, settings.release
-    unit, first = layout.instance(name, candidate), 0
+    unit, first = layout.instance(name, role), 0
     ready: tuple[int, ...] = ()
 
     def all_ready() -> tuple[int, ...] | None:
         nonlocal first, ready
         state = systemd.unit(unit)
         first = first or state.pid
-        ready = survey.ready(layout, name, processes.children(state.pid) if state.pid else (), candidate)
+        ready = survey.ready(layout, name, processes.children(state.pid) if state.pid else (), role)
         if len(ready) >= wanted:
             return ready
         ended = state.active in ("failed", "inactive") or state.sub == "auto-restart"
@@ -72,13 +73,13 @@ def stays(
     wanted: Health,
     pids: tuple[int, ...],
     seconds: float,
-    candidate: bool = False,
+    role: str = LIVE,
 ) -> None:
     """Watch the release for so many seconds: the same workers, right answers. Raises Failure at the first other one."""
-    unit = settings.layout.instance(settings.release, candidate)
+    unit = settings.layout.instance(settings.release, role)
 
     def steady() -> None:
-        now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), candidate)
+        now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), role)
         if now != pids:
             raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
         problem, _ = health.once(where, wanted, settings.timeout)
@@ -87,7 +88,7 @@ def stays(
 
     if seconds:
         waiting.hold(seconds, steady, every=min(0.2, seconds))
-    now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), candidate)
+    now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), role)
     if now != pids:
         raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from globolib import units
 from globolib.host import Host
+from globolib.layout import STANDIN
 from globolib.processes import overlap
 from globolib.settings import Settings
 
@@ -71,6 +72,7 @@ def plan(settings: Settings, host: Host, target: Target) -> dict[str, str]:
     if host.enabled != (release,) or host.stray_links:
         steps["enable"] = f"{release} does not start at boot"
     others = [other for other in running if other != release]
+    others += [layout.instance(name, STANDIN) for name in host.running(layout, STANDIN)]
     if others:
         steps["stop"] = f"{', '.join(others)} runs"
     if set(sockets) - {socket}:

@@ -74,6 +74,7 @@ class Run:
         self.started = time.monotonic()
         self.lock: lock.Lock | None = None
         self.begun = False
+        self.whole = True
         self._course: switch.Course | None = None
 
     @property
@@ -107,11 +108,15 @@ class Run:
             judged = {**self.host.virtualenv_differences, target.virtualenv: virtualenv.differences(target.virtualenv)}
             self.host = replace(self.host, virtualenv_differences=judged)
 
-    def begin(self) -> list[str]:
+    def begin(self, whole: bool = True) -> list[str]:
         """
         Take the lock, see that the settings still hold, and clear away what a deploy that was cut has left; that
         deploy gets its line in the ledger. Returns what was cleared: a list of phrases.
+
+        whole
+            Whether :meth:`finish` will be called. A run that only prepares a release leaves no note of itself.
         """
+        self.whole = whole
         layout = self.settings.layout
         if not self._is_inner():
             self.lock = take_lock(self.minion, self.settings, f"deploy of {self.settings.version}")
@@ -144,7 +149,7 @@ class Run:
         if os.path.exists(note_path):
             os.unlink(note_path)
         self._note_what_runs()
-        if self.course.is_move(settings):
+        if self.whole and self.course.is_move(settings):
             files.make_directory(settings.layout.own)
             files.write_json(note_path, self._line())
         if cleared:
@@ -335,6 +340,7 @@ def current(minion: Minion, context: MutableMapping[str, Any]) -> Run:
     key = (minion.job, os.getpid())
     known = context.get(CONTEXT)
     if known is None or known[0] != key:
+        close(context)  # one that only prepared a release, in a minion whose jobs are no processes of their own
         known = (key, Run(minion))
         context[CONTEXT] = known
     run: Run = known[1]

@@ -26,16 +26,37 @@ def _numbered(phrases: Sequence[str]) -> dict[str, str]:
     return {str(number): phrase for number, phrase in enumerate(phrases, 1)}
 
 
-def ready(here: Run, name: str) -> Outcome:
-    """The settings and the host are fit for the deploy, it is the only one, and nothing is left of one that was cut."""
+def ready(here: Run, name: str, whole: bool) -> Outcome:
+    """
+    The settings and the host are fit for the deploy, it is the only one, and nothing is left of one that was cut.
+
+    whole
+        Whether what comes of this run will be recorded: of ``state.apply globoapp.app`` it will not.
+    """
     if here.problems:
         listed = "".join(f"\n  - {problem}" for problem in here.problems)
         raise Failure(f"Nothing was touched. To be put right first:{listed}")
-    cleared = list(here.host.leftovers) if here.minion.test else here.begin()
+    cleared = list(here.host.leftovers) if here.minion.test else here.begin(whole)
     warnings = [*here.resolution.warnings, *here.examined.notes]
     comment = "\n".join(["The settings are valid and the host is fit.", *warnings])
     changes = {"cleared": _numbered(cleared)} if cleared else {}
     return Outcome(comment, changes, warnings=warnings)
+
+
+def _begun(here: Run) -> None:
+    """A state that was applied alone (state.sls_id) changes nothing: nobody keeps a deploy out meanwhile."""
+    if not here.begun:
+        raise Failure("This state changes nothing without the first one of a deploy: apply globoapp as a whole")
+
+
+def _recorded(here: Run) -> None:
+    """What serves is changed only by a run that the ledger will know of."""
+    _begun(here)
+    if not here.whole:
+        raise Failure(
+            "Only a part of the states is applied, and the ledger would not know what it did: it prepares the release "
+            "and does not touch what serves. Apply globoapp as a whole"
+        )
 
 
 def virtualenv(here: Run, name: str) -> Outcome:
@@ -45,6 +66,7 @@ def virtualenv(here: Run, name: str) -> Outcome:
         return Outcome(f"{path} is complete.")
     if here.minion.test:
         return Outcome(f"{path} would be built.", {path: "to be built"})
+    _begun(here)
     return Outcome(f"{path} was built by {here.build()}.", {path: "built"})
 
 
@@ -56,6 +78,7 @@ def release(here: Run, name: str) -> Outcome:
         return Outcome(f"{name} is what artifact {sha256} holds.")
     if here.minion.test:
         return Outcome(f"{name} would be put in place.", {name: {"1": here.steps["unpack"]}})
+    _begun(here)
     return Outcome(f"{name} holds artifact {sha256}.", {name: _numbered(here.unpack())})
 
 
@@ -68,6 +91,7 @@ def tried(here: Run, name: str) -> Outcome:
         return Outcome(f"{name} needs no trial.")
     if here.minion.test:
         return Outcome(f"{name} would be tried on a private socket.", {name: "to be tried"})
+    _begun(here)
     return Outcome(here.try_candidate() + ".")
 
 
@@ -80,6 +104,7 @@ def configured(here: Run, name: str) -> Outcome:
     changes = {path: _diff(path, before.get(path), wanted[path]) for path in differing}
     if here.minion.test:
         return Outcome(f"Files of {name} would be written.", changes)
+    _recorded(here)
     here.configure()
     return Outcome(f"Files of {name} were written.", changes)
 
@@ -100,14 +125,15 @@ def serving(here: Run, name: str) -> Outcome:
         return Outcome(f"{name} serves {at}.")
     if here.minion.test:
         return Outcome(f"{name} would serve {at}.", steps)
+    _recorded(here)
     return Outcome(f"{name} serves {at}.", here.switch())
 
 
 def healthy(here: Run, name: str) -> Outcome:
     """The service answers as the release should, and it is this release that answers."""
-    if not here.minion.test:
+    if here.begun and here.whole:
         return Outcome(here.check() + ".")
-    if here.steps:
+    if here.minion.test and here.steps:
         return Outcome("The service would be asked.", result=None)
     seen = answers.health(here.minion, deadline=0)
     return Outcome("; ".join(seen.get("problems", ["It answers as it should."])), result=seen["healthy"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from globolib import files, ledger, leftovers, processes, release, started, systemd, units, virtualenv
 from globolib.host import Host, Process, Record, Unit
-from globolib.layout import Layout, release_of
+from globolib.layout import LIVE, Layout, release_of
 from globolib.settings import Settings
 
 
@@ -66,10 +66,10 @@ def again(settings: Settings, host: Host) -> Host:
     )
 
 
-def ready(layout: Layout, name: str, pids: Sequence[int], candidate: bool = False) -> tuple[int, ...]:
+def ready(layout: Layout, name: str, pids: Sequence[int], role: str = LIVE) -> tuple[int, ...]:
     """Of the processes of an instance those that have loaded the app: gunicorn's hooks leave ready-<pid> for each."""
     try:
-        marks = set(os.listdir(layout.runtime(name, candidate)))
+        marks = set(os.listdir(layout.runtime(name, role)))
     except FileNotFoundError:
         return ()
     return tuple(sorted(pid for pid in pids if f"ready-{pid}" in marks))

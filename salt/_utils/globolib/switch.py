@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from globolib import drain, health, observe, processes, started, survey, systemd, waiting
+from globolib import drain, health, observe, processes, restart, started, survey, systemd, waiting
 from globolib.errors import Failure
 from globolib.host import Host
+from globolib.layout import STANDIN
 from globolib.ledger import Entry
 from globolib.plan import Target, plan, proof, wanted_texts
 from globolib.settings import Settings
@@ -92,6 +93,8 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
         for other in running:
             if other != name:
                 systemd.stop(layout.instance(other))
+        for left in host.running(layout, STANDIN):
+            systemd.stop(layout.instance(left, STANDIN))
         if others:
             _close(settings, host, socket, others)
     except (Failure, OSError) as failure:
@@ -125,7 +128,9 @@ def _take_up(settings: Settings, host: Host, steps: Mapping[str, str]) -> None:
     others = [other for other, active in sockets.items() if active and other != socket]
     if systemd.hand_over(layout, [socket, *others]):
         systemd.systemctl("daemon-reload")
-    if "start" in steps or "restart" in steps:
+    if ("start" in steps or "restart" in steps) and host.workers.get(settings.release):
+        restart.restart(settings, host.releases[settings.release].manifest.workers)
+    elif "start" in steps or "restart" in steps:
         systemd.systemctl("restart" if settings.release in host.running(layout) else "start", unit)
     _wait_and_note(settings, host)
 
@@ -135,7 +140,8 @@ def _undone(
 ) -> Failure:
     """Undo the first half of a switch; the failure to raise."""
     layout, unit = settings.layout, settings.layout.instance(settings.release)
-    socket, unit_then = layout.socket(settings.address, settings.port), observe.seen(unit)
+    socket = layout.socket(settings.address, settings.port)
+    unit_then = failure.unit if isinstance(failure, restart.NoStandIn) else observe.seen(unit)
     ways: list[Callable[[], object]] = [lambda: _restore(settings, course)]
     if settings.release not in host.running(layout):
         ways.append(lambda: systemd.stop(unit))
@@ -170,10 +176,9 @@ def _close(settings: Settings, host: Host, socket: str, others: list[str]) -> No
         systemd.remove_socket(layout, other)
     if systemd.hand_over(layout, [socket]):
         systemd.systemctl("daemon-reload")
-    # The release lets go of the old one by starting again, when nobody waits there any more; on the new one clients
-    # wait in systemd's hands meanwhile.
+    # The release lets go of the old one by starting again, when nobody waits there any more.
     _drain(unit)
-    systemd.systemctl("restart", unit)
+    restart.restart(settings, host.releases[settings.release].manifest.workers)
     _wait_and_note(settings, host)
 
 

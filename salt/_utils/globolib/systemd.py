@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from globolib import commands, files, text, units
 from globolib.errors import Failure
 from globolib.host import Unit
-from globolib.layout import Layout
+from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
 
 BOOTED = "/run/systemd/system"
 PROPERTIES = "Id,LoadState,ActiveState,SubState,MainPID,Result,UnitFileState,NeedDaemonReload,InvocationID"
@@ -55,14 +55,14 @@ def _unit(properties: Mapping[str, str]) -> Unit:
 
 def show(layout: Layout, *more: str) -> dict[str, Unit]:
     """
-    The loaded units of an app, by name: instances, candidates, sockets and what the sockets start. systemd is asked
+    The loaded units of an app, by name: instances in each role, sockets and what the sockets start. systemd is asked
     once, and no other app's unit is among them. Raises Failure when systemctl fails.
 
     more
         Units that are to be among them though they may not be loaded: that of a release about to be deployed.
     """
-    patterns = (layout.instance("*"), layout.instance("*", candidate=True), f"{layout.name}-*:*.socket")
-    shown = _show(*patterns, layout.activate, *more)
+    instances = [layout.instance("*", role) for role in (LIVE, CANDIDATE, STANDIN)]
+    shown = _show(*instances, f"{layout.name}-*:*.socket", layout.activate, *more)
     return {name: unit for name, unit in shown.items() if name in more or ours(layout, name)}
 
 
@@ -71,16 +71,16 @@ def unit(name: str, deadline: float = 120) -> Unit:
     return _show(name, deadline=deadline).get(name, Unit(name))
 
 
-def instance(layout: Layout, name: str, candidate: bool = False) -> str | None:
-    """The release of an instance (or of a candidate) by the unit's name; None where the unit is something else."""
-    before, _, after = layout.instance("\0", candidate).partition("\0")
+def instance(layout: Layout, name: str, role: str = LIVE) -> str | None:
+    """The release of an instance in a role by the unit's name; None where the unit is something else."""
+    before, _, after = layout.instance("\0", role).partition("\0")
     fits = name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
     return name[len(before) : -len(after)] if fits else None
 
 
-def running(layout: Layout, shown: Mapping[str, Unit], candidate: bool = False) -> tuple[str, ...]:
-    """The releases whose instance (or candidate) is up or on its way up, of what :func:`show` returned. Sorted."""
-    releases = (instance(layout, name, candidate) for name, state in shown.items() if state.up)
+def running(layout: Layout, shown: Mapping[str, Unit], role: str = LIVE) -> tuple[str, ...]:
+    """The releases whose instance in a role is up or on its way up, of what :func:`show` returned. Sorted."""
+    releases = (instance(layout, name, role) for name, state in shown.items() if state.up)
     return tuple(sorted(filter(None, releases)))
 
 
@@ -97,12 +97,11 @@ def is_socket(layout: Layout, name: str) -> bool:
 
 
 def ours(layout: Layout, name: str) -> bool:
-    """Whether a unit is this app's: an instance, a candidate, a socket, or what sockets start."""
+    """Whether a unit is this app's: an instance in some role, a socket, or what sockets start."""
     return bool(
         name == layout.activate
         or is_socket(layout, name)
-        or instance(layout, name)
-        or instance(layout, name, candidate=True)
+        or any(instance(layout, name, role) for role in (LIVE, CANDIDATE, STANDIN))
     )
 
 
@@ -214,8 +213,32 @@ def hand_over(layout: Layout, sockets: Sequence[str]) -> bool:
     Name the socket units that instances get from their next start on, the one to stay first. systemd reads it at its
     next daemon-reload. Returns whether that changed.
     """
-    files.make_directory(layout.drop_ins)
+    files.make_directory(layout.drop_ins())
     return _write(layout.handed, units.handed_text(sockets))
+
+
+def borrow_drop_ins(layout: Layout, release: str, role: str) -> bool:
+    """
+    Give the template of a role the drop-ins that the release's instance has, wherever they are: a site's limits hold
+    for a trial too. What the role itself must have goes last. Its own sockets a candidate never gets. systemd reads
+    them at its next daemon-reload. Returns whether something changed. Raises Failure when systemctl fails.
+    """
+    said = commands.run(["systemctl", "show", "--property", "DropInPaths", "--", layout.instance(release)]).stdout
+    paths = said.decode("utf-8", "replace").strip().removeprefix("DropInPaths=").split()
+    directory, own = layout.drop_ins(role), "zz-globoapp.conf"
+    wanted = {os.path.basename(path): path for path in paths if role == STANDIN or path != layout.handed}
+    files.make_directory(directory)
+    changed = _write(os.path.join(directory, own), units.role_text(role))
+    for name in _names(directory):
+        path = os.path.join(directory, name)
+        if name != own and not (os.path.islink(path) and os.readlink(path) == wanted.get(name)):
+            os.unlink(path)
+            changed = True
+    for name, path in wanted.items():
+        if name != own and not os.path.lexists(os.path.join(directory, name)):
+            os.symlink(path, os.path.join(directory, name))
+            changed = True
+    return changed
 
 
 def socket_files(layout: Layout) -> list[str]:
@@ -241,14 +264,14 @@ def remove_socket(layout: Layout, name: str) -> None:
 def temporary(layout: Layout) -> list[str]:
     """The paths of unit files of this app that were being written when their writer was killed."""
     name = re.escape(layout.name)
-    template = rf"{name}(@|-candidate@|-activate)\.service"
+    template = rf"{name}(@|-candidate@|-standin@|-activate)\.service"
     socket = rf"{name}-[0-9a-f.:]+:\d+\.socket"
     # files.write's, and file.managed's: the target's name with eight characters more.
     written = rf"\.write-({template}|{socket})-.*|{template}[a-z0-9_]{{8}}"
     places = {
         layout.units: written,
         layout.wants: re.escape(os.path.basename(_fresh_link(layout))),
-        layout.drop_ins: r"\.write-.*",
+        **{layout.drop_ins(role): r"\.write-.*" for role in (LIVE, CANDIDATE, STANDIN)},
     }
     return [
         os.path.join(directory, entry)

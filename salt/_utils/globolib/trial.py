@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from globolib import files, health, observe, systemd, units
 from globolib.errors import Failure
 from globolib.host import Host, Unit
+from globolib.layout import CANDIDATE
 from globolib.plan import Target
 from globolib.settings import Settings
 
@@ -42,7 +43,7 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
     and its log kept.
     """
     layout, name = settings.layout, settings.release
-    unit = layout.instance(name, candidate=True)
+    unit = layout.instance(name, CANDIDATE)
     record = host.releases[name]
     where = health.Unix(layout.candidate_socket(name))
     # One that was deployed here before has shown that it lasts: a way back should not wait.
@@ -50,15 +51,17 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
         entry.succeeded and entry.version == settings.version for entry in host.entries
     )
     hold = 0 if lasts else settings.prove
+    if systemd.borrow_drop_ins(layout, name, CANDIDATE):
+        systemd.systemctl("daemon-reload")
     write(units.candidate_files(settings, target.wsgi))
     reload_if_needed(host)
     began, failure, unit_then = time.monotonic(), None, Unit(unit)
     try:
         systemd.systemctl("start", unit)
-        pids = observe.wait_for_workers(settings, record.manifest.workers, candidate=True)
+        pids = observe.wait_for_workers(settings, record.manifest.workers, CANDIDATE)
         booted = time.monotonic() - began
         observe.answers(settings, where, record.manifest.health)
-        observe.stays(settings, where, record.manifest.health, pids, hold, candidate=True)
+        observe.stays(settings, where, record.manifest.health, pids, hold, CANDIDATE)
     except (Failure, OSError) as error:
         failure, unit_then = error, observe.seen(unit)
     finally:

@@ -7,6 +7,8 @@ The texts of an app's unit files, of gunicorn's settings and of a release's envi
     the listening socket. It outlives every release.
 ``<name>-candidate@PACKX_Y.service``
     the same release on a private unix socket, to be tried before it may serve.
+``<name>-standin@PACKX_Y.service``
+    the same release once more: it takes requests while the release that serves starts afresh.
 ``<name>-activate.service``
     what a socket starts when a client comes and no release runs.
 """
@@ -16,7 +18,7 @@ from collections.abc import Iterable
 
 from globolib import files
 from globolib.errors import Failure
-from globolib.layout import Layout
+from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
 from globolib.settings import Settings
 
 WRITTEN = "# Written by Salt (globoapp): the next deploy puts it back."
@@ -107,6 +109,24 @@ Nice=10
 KillSignal=SIGKILL
 """
 
+_STANDIN = """\
+# It serves for as long as the release that serves takes to start afresh, a second or two.
+Restart=no
+OOMPolicy=continue
+"""
+
+# What no drop-in of a site may change of a role.
+_CANDIDATE_LAST = """\
+[Service]
+User=
+Group=
+DynamicUser=yes
+Environment=STATE_DIRECTORY=/tmp
+Restart=no
+KillSignal=SIGKILL
+"""
+_STANDIN_LAST = "[Service]\nRestart=no\n"
+
 _INSTALL = """
 [Install]
 WantedBy=multi-user.target
@@ -146,9 +166,9 @@ TriggerLimitIntervalSec=0
 """
 
 
-def release_unit(settings: Settings, candidate: bool = False) -> str:
-    """The template of the instances that serve, or of their candidates."""
-    layout = settings.layout
+def release_unit(settings: Settings, role: str = LIVE) -> str:
+    """The template of the instances in a role."""
+    layout, candidate = settings.layout, role == CANDIDATE
     socket = layout.candidate_socket("%i")
     return _RELEASE.format(
         name=settings.name,
@@ -156,13 +176,18 @@ def release_unit(settings: Settings, candidate: bool = False) -> str:
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
         gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,
-        description=", candidate on a private socket" if candidate else "",
+        description={CANDIDATE: ", candidate on a private socket", STANDIN: ", during its restart"}.get(role, ""),
         limit="" if candidate else "StartLimitIntervalSec=0\n",
-        runtime=os.path.relpath(layout.runtime("%i", candidate), layout.run),
+        runtime=os.path.relpath(layout.runtime("%i", role), layout.run),
         bind=f"--bind unix:{socket} " if candidate else "",
-        restart=_NO_RESTART if candidate else _RESTART,
-        install="" if candidate else _INSTALL,
+        restart={CANDIDATE: _NO_RESTART, STANDIN: _STANDIN}.get(role, _RESTART),
+        install=_INSTALL if role == LIVE else "",
     )
+
+
+def role_text(role: str) -> str:
+    """The last drop-in of a candidate or a stand-in."""
+    return f"{WRITTEN}\n{_CANDIDATE_LAST if role == CANDIDATE else _STANDIN_LAST}"
 
 
 def activate_unit(settings: Settings) -> str:
@@ -220,7 +245,7 @@ def candidate_files(settings: Settings, wsgi: str) -> dict[str, str]:
     """The same for a candidate of the release, with its environment."""
     layout = settings.layout
     return {
-        layout.unit_file(layout.instance("", candidate=True)): release_unit(settings, candidate=True),
+        layout.unit_file(layout.instance("", CANDIDATE)): release_unit(settings, CANDIDATE),
         layout.candidate_gunicorn_conf: gunicorn_text(),
         layout.candidate_environment(settings.release): environment_text(settings, wsgi),
     }

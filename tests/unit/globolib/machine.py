@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import pwd
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import psutil
 from globolib import checks, commands, drain, ledger, processes, release, run, settings, steps, systemd, text
 from globolib.errors import Failure
 from globolib.host import Owner
-from globolib.layout import Layout, release_of
+from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout, release_of
 from globolib.minion import Minion
 
 SERVER = pathlib.Path(__file__).with_name("release_server.py")
@@ -86,6 +87,9 @@ class Systemd:
                 if isinstance(what, BaseException):
                     raise what
                 what()
+        if verb == "show" and names[0] == "DropInPaths":
+            directory = pathlib.Path(self.layout.drop_ins())
+            return 0, f"DropInPaths={' '.join(map(str, sorted(directory.glob('*.conf'))))}\n", ""
         if verb == "show":
             return 0, self._show(names[1:]), ""  # the first one is the list of properties
         for name in names or [""]:
@@ -99,7 +103,7 @@ class Systemd:
         known = self.states.setdefault(name, State())
         if known.process and known.process.poll() is not None:
             known.process, known.result = None, "exit-code"
-            again = "candidate" not in name
+            again = systemd.instance(self.layout, name)
             known.active, known.sub = ("activating", "auto-restart") if again else ("failed", "failed")
         return known
 
@@ -208,10 +212,10 @@ class Systemd:
             process.wait()
 
     def _runtime(self, name):
-        for candidate in (False, True):
-            instance = systemd.instance(self.layout, name, candidate)
+        for role in (LIVE, CANDIDATE, STANDIN):
+            instance = systemd.instance(self.layout, name, role)
             if instance:
-                return self.layout.runtime(instance, candidate)
+                return self.layout.runtime(instance, role)
         return None
 
     def _listen(self, name):
@@ -234,8 +238,8 @@ class Systemd:
 
     def _serve(self, name):
         layout, known = self.layout, self.state(name)
-        candidate = systemd.instance(layout, name, candidate=True)
-        instance = candidate or systemd.instance(layout, name)
+        candidate = systemd.instance(layout, name, CANDIDATE)
+        instance = candidate or systemd.instance(layout, name) or systemd.instance(layout, name, STANDIN)
         if layout.unit_file(name) not in self.loaded or self._file_state(name) == "masked":
             return 1, f"Unit {name} is masked or not found."
         known.invocation, known.result = uuid.uuid4().hex, "success"
@@ -313,6 +317,7 @@ class Machine:
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
         monkeypatch.setattr(commands, "run", self.systemd.run)
         monkeypatch.setattr(systemd, "BOOTED", str(tmp_path))
+        monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.getpwuid(os.getuid()))
         monkeypatch.setattr(release, "OWNER", (os.getuid(), os.getgid()))
         monkeypatch.setattr(drain, "QUIET", 0.01)
         monkeypatch.setattr(os, "fsync", lambda fd: None)  # nothing here is about power cuts
@@ -415,7 +420,11 @@ class Machine:
             if deploy.failure:
                 continue
             try:
-                outcome = getattr(steps, name)(here, name) if name not in without else steps.Outcome("")
+                outcome = (
+                    getattr(steps, name)(here, name, *([True] if name == "ready" else []))
+                    if name not in without
+                    else steps.Outcome("")
+                )
                 deploy.said[name] = outcome.comment
                 answer["changes"] = outcome.changes
             except (Failure, OSError) as failure:
@@ -454,12 +463,14 @@ class Machine:
             return None
 
     def running(self):
-        """The releases that run, candidates in brackets."""
+        """The releases that run, candidates in brackets, stand-ins in square ones."""
         up = []
         for name in sorted(self.systemd.states):
             if self.systemd.pid(name):
-                candidate = systemd.instance(self.layout, name, candidate=True)
-                up.append(f"({candidate})" if candidate else systemd.instance(self.layout, name))
+                candidate = systemd.instance(self.layout, name, CANDIDATE)
+                standin = systemd.instance(self.layout, name, STANDIN)
+                mark = f"({candidate})" if candidate else standin and f"[{standin}]"
+                up.append(mark or systemd.instance(self.layout, name))
         return up
 
     def deployed(self):
@@ -474,7 +485,7 @@ class Machine:
             for parent, _, names in os.walk(directory):
                 for name in names:
                     path = os.path.join(parent, name)
-                    ours = not name.startswith(f"{self.layout.name}-candidate@")
+                    ours = not parent.endswith("-candidate@.service.d") and "-candidate@" not in name
                     if ours and (directory == self.layout.units or path.endswith((".env", "gunicorn.conf.py"))):
                         found[path] = os.readlink(path) if os.path.islink(path) else pathlib.Path(path).read_text()
         return {path: held for path, held in found.items() if not path.startswith(self.layout.candidate)}

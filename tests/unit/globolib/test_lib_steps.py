@@ -4,7 +4,7 @@ import dataclasses
 import types
 
 import pytest
-from globolib import answers, plan, prune, rollback, steps
+from globolib import answers, ledger, plan, prune, rollback, steps
 from globolib.errors import Failure
 from globolib.minion import Minion
 from globolib.settings import Resolution
@@ -20,6 +20,7 @@ class Fake:
         self.host, self.settings, self.target = host, settings, TARGET
         self.minion = Minion({}, {"id": "web1", "test": test}, {})
         self.problems, self.done = list(problems), []
+        self.begun = self.whole = not test
         self.resolution = Resolution(settings, warnings=("pillar pins port 80",))
         self.examined = types.SimpleNamespace(artifact=types.SimpleNamespace(sha256="ab" * 32), notes=())
         self.line = {"action": "deploy", "version": "1.0", "result": "success", "duration": 1.5, "id": "i"}
@@ -32,7 +33,7 @@ class Fake:
         self.done.append(what)
         return answer
 
-    def begin(self):
+    def begin(self, whole=True):
         return self._did("begin", ["/opt/x/y/.incoming-PACK1_0"])
 
     def build(self):
@@ -102,18 +103,18 @@ def test_a_dry_run_says_that_a_repair_brings_a_restart():
 def test_problems_are_one_failure():
     here = Fake(problems=["port is 0", "version is missing"])
     with pytest.raises(Failure, match="Nothing was touched. To be put right first:\n  - port is 0\n  - version is mis"):
-        steps.ready(here, "x")
+        steps.ready(here, "x", True)
     assert here.done == []
 
 
 def test_ready_tells_warnings_and_what_was_cleared():
     here = Fake()
-    said = steps.ready(here, "x")
+    said = steps.ready(here, "x", True)
     assert said.comment == "The settings are valid and the host is fit.\npillar pins port 80"
     assert said.warnings == ["pillar pins port 80"]
     assert said.changes == {"cleared": {"1": "/opt/x/y/.incoming-PACK1_0"}}
     dry = Fake(but(leftovers=("a note",)), test=True)
-    assert steps.ready(dry, "x").changes == {"cleared": {"1": "a note"}}
+    assert steps.ready(dry, "x", True).changes == {"cleared": {"1": "a note"}}
     assert dry.done == []
 
 
@@ -191,3 +192,34 @@ def test_rendered_has_all_problems():
     here = Fake()
     assert steps.rendered(here, ["globoapp:monitor:x is an unknown setting"])["problems"] is True
     assert here.problems == ["globoapp:monitor:x is an unknown setting"]
+
+
+def test_a_part_of_the_states_prepares_and_leaves_what_serves_alone(machine):
+    assert machine.deploy("1.0").failure is None
+    machine.publish("1.1")
+    here = machine.begin("1.1")
+    before = machine.live_files()
+    assert steps.ready(here, "x", False).result is True
+    for step in (steps.virtualenv, steps.release, steps.tried):
+        assert step(here, "x").result is True
+    for step in (steps.configured, steps.serving):
+        with pytest.raises(Failure, match="the ledger would not know .* Apply globoapp as a whole"):
+            step(here, "x")
+    assert machine.live_files() == before
+    here.unlock()
+    # It has left no note that the next run would take for one of a deploy that was cut.
+    assert machine.deploy().line is None
+    assert machine.deploy("1.1").line["action"] == "deploy"
+    assert [entry.data["result"] for entry in ledger.read(machine.layout.ledger)] == ["success", "success"]
+
+
+def test_a_state_that_is_applied_alone_changes_nothing(machine):
+    assert machine.deploy("1.0").failure is None
+    machine.publish("1.1", lock="# another one\n")
+    here, before = machine.begin("1.1"), machine.live_files()
+    for step in (steps.virtualenv, steps.release, steps.tried, steps.configured, steps.serving):
+        with pytest.raises(Failure, match="without the first one of a deploy: apply globoapp as a whole"):
+            step(here, "x")
+    assert steps.healthy(here, "x").result is True  # of what is deployed
+    assert machine.live_files() == before
+    assert machine.running() == ["PACK1_0"]

@@ -8,6 +8,7 @@ import stat
 import pytest
 from globolib import leftovers, processes, run, started, survey, systemd
 from globolib.host import Unit
+from globolib.layout import CANDIDATE
 
 ONE = "globoapp@PACK1_0.service"
 
@@ -123,7 +124,7 @@ def test_workers_that_are_ready_are_children_with_a_mark(served, tmp_path):
     assert (runtime / f"ready-{ready}").exists()
     assert survey.ready(layout, "PACK1_0", [7, 1]) == (1,)
     assert survey.ready(layout, "PACK9_9", [7, 1]) == ()
-    assert survey.ready(layout, "PACK1_0", [7, 1], candidate=True) == ()
+    assert survey.ready(layout, "PACK1_0", [7, 1], CANDIDATE) == ()
 
 
 @pytest.mark.parametrize(

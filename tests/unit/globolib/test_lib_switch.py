@@ -10,6 +10,7 @@ from globolib import drain, files, observe, release, started, survey, switch, sy
 from globolib.errors import Failure
 from globolib.health import Answer
 from globolib.host import Unit
+from globolib.layout import LIVE
 from globolib.settings import Settings
 from machine import free_port
 
@@ -133,8 +134,8 @@ def test_a_candidate_is_stopped_before_its_log_is_read(served):
 def test_a_disk_error_in_a_trial_is_a_failed_trial(served, monkeypatch):
     real = survey.ready
 
-    def ready(layout, name, pids, candidate=False):
-        if candidate:
+    def ready(layout, name, pids, role=LIVE):
+        if role:
             raise PermissionError(errno.EACCES, "Permission denied", "/run/x")
         return real(layout, name, pids)
 

@@ -7,7 +7,7 @@ import pytest
 from globolib import files, systemd, units
 from globolib.errors import Failure
 from globolib.host import Unit
-from globolib.layout import Layout
+from globolib.layout import CANDIDATE, Layout
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,14 +76,15 @@ def test_what_systemctl_says_becomes_values(programs, layout):
         "shop-activate.service": Unit("shop-activate.service"),
     }
     assert systemd.running(layout, shown) == ("PACK1_0", "PACK1_1")
-    assert systemd.running(layout, shown, candidate=True) == ()
+    assert systemd.running(layout, shown, CANDIDATE) == ()
 
 
 def test_systemd_is_asked_once_for_all(programs, layout):
     assert systemd.show(layout, "shop@PACK1_2.service") == {}
     (call,) = programs.calls
     assert call.endswith(
-        " -- shop@*.service shop-candidate@*.service shop-*:*.socket shop-activate.service shop@PACK1_2.service"
+        " -- shop@*.service shop-candidate@*.service shop-standin@*.service shop-*:*.socket shop-activate.service"
+        " shop@PACK1_2.service"
     )
 
 
@@ -136,8 +137,8 @@ def test_a_socket_is_known_by_its_name_and_by_no_other_apps(address, port, name)
 
 def test_the_release_of_an_instance(layout):
     assert systemd.instance(layout, "shop@PACK1_0.service") == "PACK1_0"
-    assert systemd.instance(layout, "shop@PACK1_0.service", candidate=True) is None
-    assert systemd.instance(layout, "shop-candidate@PACK1_0.service", candidate=True) == "PACK1_0"
+    assert systemd.instance(layout, "shop@PACK1_0.service", CANDIDATE) is None
+    assert systemd.instance(layout, "shop-candidate@PACK1_0.service", CANDIDATE) == "PACK1_0"
     assert systemd.instance(layout, "shop@.service") is None
 
 
@@ -328,7 +329,7 @@ def test_sockets_are_handed_over_in_order(layout):
         assert systemd.hand_over(layout, both) is True
     finally:
         os.umask(before)
-    assert os.stat(layout.drop_ins).st_mode & 0o777 == 0o755
+    assert os.stat(layout.drop_ins()).st_mode & 0o777 == 0o755
     assert systemd.hand_over(layout, both) is False
     assert systemd.handed(layout) == both
     assert systemd.hand_over(layout, both[:1]) is True
@@ -341,7 +342,7 @@ def test_what_a_cut_left_of_unit_files_is_ours_alone(layout, monkeypatch):
     others = Layout("shop_x", layout.root, layout.units)
     ours = [
         layout.unit_file(layout.instance("")),
-        layout.unit_file(layout.instance("", candidate=True)),
+        layout.unit_file(layout.instance("", CANDIDATE)),
         layout.unit_file(layout.activate),
         layout.unit_file(SOCKET),
         layout.unit_file("shop-::1:80.socket"),

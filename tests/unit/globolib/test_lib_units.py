@@ -9,7 +9,7 @@ import sys
 import pytest
 from globolib import units
 from globolib.errors import Failure
-from globolib.layout import Layout
+from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
 from globolib.settings import Settings
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -44,7 +44,7 @@ def test_a_release_is_started_from_its_directory_with_the_shared_settings():
 
 
 def test_a_candidate_differs_only_where_it_must():
-    release, candidate = directives(units.release_unit(SHOP)), directives(units.release_unit(SHOP, candidate=True))
+    release, candidate = directives(units.release_unit(SHOP)), directives(units.release_unit(SHOP, CANDIDATE))
     assert [line for line in candidate if line not in release] == [
         ("[Unit]", "Description=shop %i (gunicorn, candidate on a private socket)"),
         ("[Service]", "DynamicUser=yes"),  # neither the account nor the state of the release that serves
@@ -73,9 +73,25 @@ def test_a_candidate_differs_only_where_it_must():
     ]
 
 
-@pytest.mark.parametrize("candidate", [False, True])
-def test_the_app_may_do_little(candidate):
-    lines = [line for section, line in directives(units.release_unit(SHOP, candidate)) if section == "[Service]"]
+def test_a_stand_in_is_what_serves_but_for_its_runtime_directory():
+    release, standin = directives(units.release_unit(SHOP)), directives(units.release_unit(SHOP, STANDIN))
+    assert [line for line in standin if line not in release] == [
+        ("[Unit]", "Description=shop %i (gunicorn, during its restart)"),
+        ("[Service]", "RuntimeDirectory=shop-standin/%i"),
+        ("[Service]", "Restart=no"),
+    ]
+    assert [line for line in release if line not in standin] == [
+        ("[Unit]", "Description=shop %i (gunicorn)"),
+        ("[Service]", "RuntimeDirectory=shop/%i"),
+        ("[Service]", "Restart=always"),
+        ("[Service]", "RestartSec=250ms"),
+        ("[Install]", "WantedBy=multi-user.target"),
+    ]
+
+
+@pytest.mark.parametrize("role", [LIVE, CANDIDATE, STANDIN])
+def test_the_app_may_do_little(role):
+    lines = [line for section, line in directives(units.release_unit(SHOP, role)) if section == "[Service]"]
     assert {"PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX", "CapabilityBoundingSet=", "UMask=0077"} <= set(
         lines
     )

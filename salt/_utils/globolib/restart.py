@@ -1,0 +1,63 @@
+"""
+Starts the release that serves afresh, without a moment in which nothing serves: a stand-in, the same release once more,
+takes requests from the same sockets meanwhile.
+"""
+
+import os
+import pwd
+
+from globolib import observe, systemd, units
+from globolib.errors import Failure
+from globolib.host import Unit
+from globolib.layout import STANDIN
+from globolib.settings import Settings
+from globolib.trial import write
+
+
+class NoStandIn(Failure):
+    """The stand-in did not come up. ``unit``: as it was then."""
+
+    def __init__(self, why: str, unit: Unit) -> None:
+        super().__init__(why)
+        self.unit = unit
+
+
+def restart(settings: Settings, workers: int) -> None:
+    """
+    Start the instance of ``settings.release`` afresh, with what its files hold now.
+
+    workers
+        How many it has.
+
+    Raises NoStandIn when the stand-in does not come up: what serves goes on as it was. Raises Failure where the
+    instance does not come back: the stand-in goes on, and the next run that sees the instance up ends it.
+    """
+    layout, name = settings.layout, settings.release
+    unit, standin = layout.instance(name), layout.instance(name, STANDIN)
+    if not _same_account(settings):
+        # systemd gives the StateDirectory to the account of what starts: beside a stand-in of another account the
+        # release could not write any more. Clients wait in the socket's queue instead.
+        systemd.systemctl("restart", unit)
+        return
+    write({layout.unit_file(standin): units.release_unit(settings, STANDIN)})
+    systemd.borrow_drop_ins(layout, name, STANDIN)
+    systemd.systemctl("daemon-reload")
+    try:
+        systemd.systemctl("start", standin)
+        observe.wait_for_workers(settings, workers, STANDIN)
+    except (Failure, OSError) as failure:
+        then = observe.seen(standin)
+        systemd.stop(standin)
+        raise NoStandIn(f"{failure}; {unit} goes on as it was", then) from failure
+    systemd.systemctl("restart", unit)
+    observe.wait_for_workers(settings, workers)
+    systemd.stop(standin)
+
+
+def _same_account(settings: Settings) -> bool:
+    """Whether the instance runs with the account that it is to have."""
+    try:
+        uid = os.stat(f"/proc/{systemd.unit(settings.layout.instance(settings.release)).pid}").st_uid
+        return uid == pwd.getpwnam(settings.user).pw_uid
+    except (OSError, KeyError):
+        return False

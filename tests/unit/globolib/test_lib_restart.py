@@ -1,0 +1,104 @@
+"""The release that serves starts afresh while a stand-in takes its requests."""
+
+import os
+import pwd
+
+import pytest
+from globolib import run, switch, systemd
+from globolib.layout import CANDIDATE, STANDIN
+
+ONE, BESIDE = "globoapp@PACK1_0.service", "globoapp-standin@PACK1_0.service"
+SETTING = {"globoapp": {"environment": {"LEVEL": "2"}}}
+
+
+@pytest.fixture
+def served(machine):
+    """A server on which 1.0 was deployed."""
+    assert machine.deploy("1.0", without=["tried"]).failure is None
+    machine.systemd.calls.clear()
+    return machine
+
+
+def changing(machine):
+    return [call for call in machine.systemd.calls if call.split()[0] in ("start", "stop", "restart")]
+
+
+def test_another_environment_comes_without_a_moment_in_which_nothing_serves(served):
+    up = []
+    served.systemd.fails[f"restart {ONE}"] = lambda: up.append((served.running(), served.answers()))
+    done = served.deploy(**SETTING)
+    assert done.failure is None
+    assert up == [(["[PACK1_0]", "PACK1_0"], '{"version": "1.0"}')]
+    candidate = "globoapp-candidate@PACK1_0.service"
+    steps = [f"start {BESIDE}", f"restart {ONE}", f"stop {BESIDE}"]
+    assert changing(served) == [f"start {candidate}", f"stop {candidate}", *steps]
+    assert served.running() == ["PACK1_0"]
+
+
+def test_what_serves_is_left_alone_where_its_stand_in_does_not_come_up(served):
+    first, before = served.systemd.pid(ONE), served.live_files()
+    served.systemd.fails[f"start {BESIDE}"] = "Job failed."
+    done = served.deploy(**SETTING)
+    assert "1.0 did not start: " in done.failure
+    assert f"{ONE} goes on as it was" in done.failure
+    assert (served.systemd.pid(ONE), served.running()) == (first, ["PACK1_0"])
+    now = served.live_files()
+    assert {path: now[path] for path in before} == before
+
+
+def test_a_stand_in_goes_on_where_the_release_does_not_come_back(served):
+    def fail():
+        served.systemd._stop(ONE)
+        raise switch.Failure("systemctl restart: exit 1: Job failed.")
+
+    served.systemd.fails[f"restart {ONE}"] = fail
+    assert "1.0 did not start: " in served.deploy(**SETTING).failure
+    assert (served.running(), served.answers()) == (["[PACK1_0]"], '{"version": "1.0"}')
+    del served.systemd.fails[f"restart {ONE}"]
+    done = served.deploy(**SETTING)
+    assert done.failure is None
+    assert served.running() == ["PACK1_0"]
+    order = changing(served)
+    assert order.index(f"start {ONE}") < order.index(f"stop {BESIDE}")
+
+
+def test_a_stand_in_that_a_run_which_was_cut_has_left_is_ended(served):
+    served.deploy(**SETTING)
+    served.systemd.run(["systemctl", "start", BESIDE])
+    assert served.running() == ["[PACK1_0]", "PACK1_0"]
+    here = run.Run(served.minion(SETTING))
+    assert here.steps == {"stop": f"{BESIDE} runs"}
+    assert served.deploy(**SETTING).failure is None
+    assert served.running() == ["PACK1_0"]
+
+
+def test_a_stand_in_that_failed_is_cleared_away(served):
+    served.deploy(**SETTING)
+    served.systemd.state(BESIDE).active = "failed"
+    assert BESIDE in run.Run(served.minion(SETTING)).host.leftovers
+    assert served.deploy(**SETTING).failure is None
+    assert served.systemd.state(BESIDE).active == "inactive"
+
+
+def test_another_account_gets_no_stand_in(served, monkeypatch):
+    """Its start would give the state of what serves away."""
+    other = pwd.struct_passwd(("other", "x", os.getuid() + 1, 0, "", "/", "/bin/false"))
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: other)
+    assert served.deploy(**SETTING).failure is None
+    assert f"start {BESIDE}" not in served.systemd.calls
+    assert f"restart {ONE}" in served.systemd.calls
+
+
+def test_the_drop_ins_of_a_site_hold_for_a_trial_and_a_stand_in(served):
+    layout = served.layout
+    limits = os.path.join(layout.drop_ins(), "limits.conf")
+    with open(limits, "w") as handle:
+        handle.write("[Service]\nLimitNOFILE=100\n")
+    for role, borrowed in ((CANDIDATE, ["limits.conf"]), (STANDIN, ["limits.conf", "sockets.conf"])):
+        assert systemd.borrow_drop_ins(layout, "PACK1_0", role) is True
+        assert sorted(os.listdir(layout.drop_ins(role))) == [*borrowed, "zz-globoapp.conf"]
+        assert os.readlink(os.path.join(layout.drop_ins(role), "limits.conf")) == limits
+        assert systemd.borrow_drop_ins(layout, "PACK1_0", role) is False
+    os.unlink(limits)
+    assert systemd.borrow_drop_ins(layout, "PACK1_0", CANDIDATE) is True
+    assert os.listdir(layout.drop_ins(CANDIDATE)) == ["zz-globoapp.conf"]

@@ -5,10 +5,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import database
 import store
-from flask import Flask, jsonify, request, url_for
+from flask import Flask, jsonify, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 STARTED = time.monotonic()
@@ -41,7 +42,8 @@ def configured():
 
 
 app = Flask("globoapp")
-app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
+# One more than is taken: of a body without a length Flask hands over that many, and says nothing of the rest.
+app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES + 1
 address, per_minute = configured()
 comments = store.Comments(database.Database(address, MANIFEST["threads"]), per_minute)
 last_logged = -LOG_SECONDS
@@ -74,12 +76,15 @@ def content_problems(content_id):
 def read_comment():
     """Returns (content_id, email, comment) of the request as strings.
 
-    Raises BadRequest, with every problem in one sentence, where the body is not a comment.
+    Raises BadRequest, with every problem in one sentence, where the body is not a comment; RequestEntityTooLarge.
     """
     if not request.is_json:
         raise BadRequest(f"Content-Type must be application/json, not {request.content_type or ''!r}")
+    body = request.get_data()
+    if len(body) > BODY_BYTES:
+        raise RequestEntityTooLarge
     try:
-        data = json.loads(request.get_data().decode("utf-8"))
+        data = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"the body is not valid JSON: {error}") from error
     if not isinstance(data, dict):
@@ -167,8 +172,8 @@ def list_comments(content_id):
         return jsonify(status="NOT-FOUND", message=f"content_id {content_id} not found"), 404
     answer = jsonify(page)
     if following is not None:
-        url = url_for("list_comments", content_id=content_id, limit=limit, after=following)
-        answer.headers["Link"] = f'<{url}>; rel="next"'
+        path = quote(request.script_root + "/api/comment/list/") + quote(content_id, safe="")
+        answer.headers["Link"] = f'<{path}?limit={limit}&after={following}>; rel="next"'
     return answer
 
 

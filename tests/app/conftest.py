@@ -78,12 +78,14 @@ def postgres():
 @pytest.fixture(scope="session")
 def migrated(releases):
     """Returns a function from a Postgres and a version to the name of a new database with the version's schema."""
+    templates = {}
 
     def make(server, version):
-        name = server.new_database()
-        command, options = releases(version).command({"DATABASE_URL": server.url(name)})
-        subprocess.run(command, check=True, capture_output=True, **options)
-        return name
+        if (server, version) not in templates:
+            templates[server, version] = server.new_database()
+            command, options = releases(version).command({"DATABASE_URL": server.url(templates[server, version])})
+            subprocess.run(command, check=True, capture_output=True, **options)
+        return server.new_database(templates[server, version])
 
     return make
 

@@ -61,6 +61,7 @@ def virtualenv(lock):
     def make(directory):
         subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, str(directory)], check=True)
         install = [*uv, "pip", "install", "--python", str(directory / "bin/python"), "--no-index", "--require-hashes"]
+        install.append("--compile-bytecode")
         wheels = ["--find-links", str(ROOT / "dist" / "wheels")]
         subprocess.run([*install, *wheels, "--requirement", str(lock)], check=True)
 

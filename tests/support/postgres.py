@@ -163,12 +163,12 @@ class Postgres:
         """Returns what statements (str) select: a list of lines, columns parted by |."""
         return self.run(statements, database).stdout.splitlines()
 
-    def new_database(self):
-        """Makes an empty database that belongs to the role globoapp; returns its name."""
+    def new_database(self, template="template0"):
+        """Makes a database that belongs to the role globoapp, a copy of template (str); returns its name."""
         self.databases += 1
         name = f"comments{self.databases}"
         role = "CREATE ROLE globoapp LOGIN;\n" if self.databases == 1 else ""
-        self.run(f"{role}CREATE DATABASE {name} OWNER globoapp;")
+        self.run(f"{role}CREATE DATABASE {name} TEMPLATE {template} OWNER globoapp;")
         return name
 
     def url(self, database):
@@ -176,10 +176,10 @@ class Postgres:
         return f"postgresql://globoapp@/{database}?host={self.work}"
 
     @contextlib.contextmanager
-    def transaction(self, statements, database):
+    def transaction(self, statements, database, user="postgres"):
         """Holds a transaction open in which statements (str) have run, while the block runs; then rolls it back."""
         process = subprocess.Popen(
-            self.psql(database), env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self.psql(database, user), env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         try:
             process.stdin.write(f"BEGIN;\n{statements};\n\\echo done\n")

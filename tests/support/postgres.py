@@ -86,18 +86,18 @@ class Postgres:
     def __init__(self, **settings):
         """settings are those of postgresql.conf."""
         binaries, self.environment = programs()
-        cluster = prepared(LAB / f"postgresql-{binaries.parts[-2]}", lambda path: _make_cluster(
-            path, binaries, self.environment))  # fmt: skip
         self.work = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-        if LAB in binaries.parents:  # its user may not reach the checkout
-            shutil.copytree(binaries.parents[3], self.work / "usr")
+        os.chmod(self.work, 0o755)
+        if LAB in binaries.parents:  # the server's user may not reach the checkout
+            shutil.copytree(binaries.parents[3], self.work / "usr", symlinks=True)
             binaries = self.work / "usr" / binaries.relative_to(binaries.parents[3])
             self.environment["LD_LIBRARY_PATH"] = ":".join(map(str, self.work.glob("usr/lib/*-linux-gnu")))
         self.binaries = binaries
+        name = f"postgresql-{binaries.parts[-2]}"
+        cluster = prepared(LAB / name, lambda path: _make_cluster(path, binaries, self.environment))
         shutil.copytree(cluster / "data", self.work / "data")
         os.chmod(self.work / "data", 0o700)
         _give(self.work)
-        os.chmod(self.work, 0o755)
         self.settings = {**SETTINGS, **settings}
         self.process = None
         self.databases = 0

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,17 @@ def test_a_long_body_is_a_413(client, size):
     assert answer.json["status"] == "TOO-LARGE"
 
 
+def test_a_client_that_sends_all_of_a_long_body_first_gets_its_413(server):
+    port = server.listener.getsockname()[1]
+    head = (
+        "POST /api/comment/new HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8000000\r\n\r\n"
+    )
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(head.encode() + b" " * 8_000_000)
+            assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_long_body_without_a_length_is_a_413(server):
     pieces = (b" " * 65536 for _ in range(20))
     headers = {"Content-Type": "application/json"}
@@ -223,10 +235,12 @@ def test_the_limit_of_a_minute_holds_over_processes(serve, api_version, variable
     # The row's minute is the next one, which the clock has not reached: no turn of a minute helps a writer.
     postgres.run("INSERT INTO content_rates VALUES ('kept', date_trunc('minute', now()) + interval '1 minute', 0)",
                  database)  # fmt: skip
+    minute = postgres.rows("SELECT minute FROM content_rates", database)
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda number: post(servers[number % 2], comment=str(number)), range(40)))
     taken = [number for number, answer in enumerate(answers) if answer.status_code == 200]
     assert len(taken) == 5
+    assert postgres.rows("SELECT minute FROM content_rates", database) == minute
     assert sorted(int(comment) for comment in sum(pages(servers[0], "kept"), [])) == taken
     over = [answer for answer in answers if answer.status_code != 200]
     assert {(answer.status_code, answer.json()["status"]) for answer in over} == {(429, "TOO-MANY")}

@@ -1,16 +1,23 @@
 """What 3.0 and later do while the database is away, hangs or refuses: a 503 soon, and all is well once it is back."""
 
 import contextlib
+import hashlib
+import os
+import random
+import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
 from appserver import wait_for
 from comment_load import CommentLoad, lost
-from postgres import Postgres
+from postgres import USER, Postgres
 
 pytestmark = pytest.mark.versions("3.0", "3.1")
 GOOD = {"email": "a@example.com", "comment": "hi", "content_id": "kept"}
@@ -197,6 +204,45 @@ def test_without_a_free_connection_it_is_a_503(serve, api_version, migrated, tmp
         assert_works(server)
     finally:
         small.close()
+
+
+@pytest.fixture
+def small_disk():
+    """Returns a directory (Path) that is a file system of 24 MiB, open to PostgreSQL."""
+    directory = Path(tempfile.mkdtemp(prefix="pg-disk-", dir="/tmp"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=0777", "tmpfs", str(directory)], check=True)
+    (directory / "space").mkdir()
+    shutil.chown(directory / "space", USER)
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
+    directory.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is needed for a file system that can be filled")
+def test_a_full_disk_is_a_503_and_no_loss(small_disk, serve, api_version, migrated):
+    postgres = Postgres().start()
+    try:
+        name = migrated(postgres, api_version)
+        postgres.run(f"CREATE TABLESPACE small LOCATION '{small_disk}/space'")
+        postgres.run(f"ALTER DATABASE {name} SET TABLESPACE small")
+        server = serve(api_version, environment={"DATABASE_URL": postgres.url(name)})
+        assert post(server, comment="before").status_code == 200
+        with open(small_disk / "filler", "wb", buffering=0) as filler, pytest.raises(OSError, match="No space left"):
+            while filler.write(b"x" * 4096):
+                pass
+        # Long and not to be compressed, so that it needs a new page.
+        long = [hashlib.sha512(bytes([number])).hexdigest() * 70 for number in range(20)]
+        answers = [post(server, comment="".join(random.sample(text, len(text)))) for text in long]
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert refused
+        assert {(answer.status_code, answer.json()["status"]) for answer in refused} == {(503, "UNAVAILABLE")}
+        assert "nothing was stored" in refused[0].json()["message"]
+        assert "DiskFull" in server.log.read_text()
+        assert len(get(server).json()) == 1 + len(answers) - len(refused)
+        (small_disk / "filler").unlink()
+        assert_works(server)
+    finally:
+        postgres.close()
 
 
 def test_a_locked_table_is_a_503_and_what_waits_ends(server, postgres, database):

@@ -53,10 +53,9 @@ def _depends(package):
 
 
 def _unprivileged(command):
-    """Returns command (list) as it is to be run so that it does not run as root."""
-    if os.geteuid() != 0:
-        return command
-    return ["setpriv", f"--reuid={USER}", f"--regid={_group()}", "--clear-groups", *command]
+    """Returns command (list) so that it does not run as root, and ends with the test even if that is killed."""
+    other = [f"--reuid={USER}", f"--regid={_group()}", "--clear-groups"] if os.geteuid() == 0 else []
+    return ["setpriv", *other, "--pdeathsig=QUIT", *command]
 
 
 def _group():

@@ -65,7 +65,11 @@ def read_manifest(source):
 def build(source):
     """Takes the app directory source (Path); returns the artifact's name (without .zip) and its bytes."""
     manifest = read_manifest(source)
-    files = {path.name: path.read_bytes() for pattern in ("*.py", "sbom.json") for path in source.glob(pattern)}
+    files = {
+        path.relative_to(source).as_posix(): path.read_bytes()
+        for pattern in ("*.py", "sbom.json", "alembic.ini", "migrations/**/*.py")
+        for path in source.glob(pattern)
+    }
     lock = (source / manifest["requirements"]).read_bytes()
     files[manifest["requirements"]] = lock
     manifest["lock_sha256"] = hashlib.sha256(lock).hexdigest()

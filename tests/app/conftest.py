@@ -10,17 +10,19 @@ import pytest
 import requests
 from appserver import ROOT, Release, Server
 from distribution import made_dist
+from postgres import Postgres
 
 VERSIONS = sorted(path.parent.name for path in (ROOT / "app").glob("*/manifest.json"))
 HERE = Path(__file__).parent
 
 
 class Answer:
-    """status (int) and body (bytes) of an answer."""
+    """status (int), body (bytes) and headers (a mapping) of an answer."""
 
-    def __init__(self, status, body):
+    def __init__(self, status, body, headers):
         self.status = status
         self.body = body
+        self.headers = headers
 
     @property
     def json(self):
@@ -65,13 +67,54 @@ def releases(dist, tmp_path_factory):
     return release
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """Returns a running Postgres, for tests that do it no harm."""
+    server = Postgres()
+    yield server.start()
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(releases):
+    """Returns a function from a Postgres and a version to the name of a new database with the version's schema."""
+    templates = {}
+
+    def make(server, version):
+        if (server, version) not in templates:
+            templates[server, version] = server.new_database()
+            command, options = releases(version).command({"DATABASE_URL": server.url(templates[server, version])})
+            subprocess.run(command, check=True, capture_output=True, **options)
+        return server.new_database(templates[server, version])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def environments(releases, migrated, request):
+    """Returns a function from a version to the environment (dict) that it needs: a database, one for the session."""
+    made = {}
+
+    def environment(version):
+        if "release_command" not in releases(version).manifest:
+            return {}
+        if version not in made:
+            server = request.getfixturevalue("postgres")
+            url = server.url(migrated(server, version))
+            made[version] = {"DATABASE_URL": url, "COMMENTS_PER_MINUTE": "1000000"}
+        return made[version]
+
+    return environment
+
+
 @pytest.fixture
-def serve(releases, tmp_path):
+def serve(releases, environments, tmp_path):
     """Returns a function that starts a Server of a version; all are stopped at the end of the test."""
     servers = []
 
     def start(version, wait=True, **options):
-        server = Server(releases(version), options.pop("state", tmp_path), **options)
+        environment = options.pop("environment", None) or environments(version)
+        server = Server(releases(version), options.pop("state", tmp_path), environment=environment, **options)
         servers.append(server)
         return server.start(wait)
 
@@ -81,18 +124,19 @@ def serve(releases, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def gunicorn_clients(releases, tmp_path_factory):
+def gunicorn_clients(releases, environments, tmp_path_factory):
     """Returns a function from a version to a Client of a gunicorn with it, one for the session."""
     servers = {}
 
     def client(version):
         if version not in servers:
-            servers[version] = Server(releases(version), tmp_path_factory.mktemp(f"state-{version}")).start()
+            state = tmp_path_factory.mktemp(f"state-{version}")
+            servers[version] = Server(releases(version), state, environment=environments(version)).start()
         url, port = servers[version].url, servers[version].listener.getsockname()[1]
 
         def send(method, path, body, headers):
             answer = requests.request(method, url + path, data=body, headers=headers, timeout=10)
-            return Answer(answer.status_code, answer.content)
+            return Answer(answer.status_code, answer.content, answer.headers)
 
         return Client(version, send, port)
 
@@ -102,14 +146,15 @@ def gunicorn_clients(releases, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def flask_clients(releases, tmp_path_factory):
+def flask_clients(releases, environments, tmp_path_factory):
     """Returns a function from a version to a Client of its Flask test client, one process for the session."""
     processes = {}
 
     def client(version):
         if version not in processes:
             release = releases(version)
-            environment = {**os.environ, "STATE_DIRECTORY": str(tmp_path_factory.mktemp(f"unit-{version}"))}
+            state = str(tmp_path_factory.mktemp(f"unit-{version}"))
+            environment = {**os.environ, "STATE_DIRECTORY": state, **environments(version)}
             processes[version] = subprocess.Popen(
                 [str(release.python), str(HERE / "testclient.py")], cwd=release.directory, env=environment,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -121,7 +166,7 @@ def flask_clients(releases, tmp_path_factory):
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
             answer = json.loads(process.stdout.readline())
-            return Answer(answer["status"], base64.b64decode(answer["body"]))
+            return Answer(answer["status"], base64.b64decode(answer["body"]), answer.get("headers", {}))
 
         return Client(version, send)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import requests
 
-pytestmark = pytest.mark.versions("1.1", "2.0")
+pytestmark = pytest.mark.versions("1.1", "2.0", "3.0", "3.1")
 
 GOOD = {"email": "a@example.com", "comment": "hi", "content_id": 1}
 NOT_JSON = [

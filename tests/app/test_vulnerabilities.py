@@ -25,12 +25,12 @@ KNOWN = [
 ]  # fmt: skip
 
 
-def test_no_request_reaches_parsers_templates_or_debugger(releases, api_version, tmp_path):
+def test_no_request_reaches_parsers_templates_or_debugger(releases, environments, api_version, tmp_path):
     release = releases(api_version)
     done = subprocess.run(
         [str(release.python), str(Path(__file__).with_name("reach.py"))],
         check=True, cwd=release.directory, capture_output=True, text=True,
-        env={**os.environ, "STATE_DIRECTORY": str(tmp_path)},
+        env={**os.environ, "STATE_DIRECTORY": str(tmp_path), **environments(api_version)},
     )  # fmt: skip
     found = json.loads(done.stdout)
     assert found["app"] == []

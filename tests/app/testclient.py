@@ -12,7 +12,7 @@ import api
 
 
 def answer(request):
-    """Takes a request (dict: method, path, body in base64, headers); returns status and body (base64)."""
+    """Takes a request (dict: method, path, body in base64, headers); returns status, body (base64) and headers."""
     try:
         response = api.app.test_client().open(
             request["path"],
@@ -23,7 +23,8 @@ def answer(request):
     except Exception as error:  # noqa: BLE001 - debug mode lets it through to the WSGI server, whose answer is a 500
         body = f"{type(error).__name__}: {error}"
         return {"status": 500, "body": base64.b64encode(body.encode()).decode()}
-    return {"status": response.status_code, "body": base64.b64encode(response.get_data()).decode()}
+    body = base64.b64encode(response.get_data()).decode()
+    return {"status": response.status_code, "body": body, "headers": dict(response.headers)}
 
 
 for line in sys.stdin:

@@ -61,6 +61,7 @@ def virtualenv(lock):
     def make(directory):
         subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, str(directory)], check=True)
         install = [*uv, "pip", "install", "--python", str(directory / "bin/python"), "--no-index", "--require-hashes"]
+        install.append("--compile-bytecode")
         wheels = ["--find-links", str(ROOT / "dist" / "wheels")]
         subprocess.run([*install, *wheels, "--requirement", str(lock)], check=True)
 
@@ -81,12 +82,19 @@ class Release:
         self.manifest = json.loads((self.directory / "manifest.json").read_text())
         self.python = virtualenv(self.directory / self.manifest["requirements"])
 
+    def command(self, environment, command=None):
+        """Returns the release command, or another one, as a deploy runs it: (list, options of subprocess)."""
+        path = f"{self.python.parent}:{os.environ['PATH']}"
+        variables = {**os.environ, **environment, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        variables.pop("PYTHONPATH", None)
+        return command or self.manifest["release_command"], {"cwd": self.directory, "env": variables}
+
 
 class Server:
     """gunicorn with a Release, on a socket that this object holds as systemd does: it stays while gunicorn is away."""
 
-    def __init__(self, release, state, workers=None, threads=None, listener=None):
-        """state (Path) is the StateDirectory; workers and threads default to the manifest's.
+    def __init__(self, release, state, workers=None, threads=None, listener=None, environment=None):
+        """state (Path) is the StateDirectory; workers and threads default to the manifest's; environment is a dict.
 
         listener is a socket to serve instead of one of our own, for two releases on one address.
         """
@@ -94,6 +102,7 @@ class Server:
         self.state = Path(state)
         self.workers = workers or release.manifest["workers"]
         self.threads = threads or release.manifest["threads"]
+        self.environment = environment or {}
         self.listener = listener or socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.log = self.state / f"gunicorn-{release.version}.log"
@@ -107,6 +116,7 @@ class Server:
         ]  # fmt: skip
         environment = {
             **os.environ, "LISTEN_FDS": "1", "STATE_DIRECTORY": str(self.state), "RUNTIME_DIRECTORY": str(self.state),
+            **self.environment,
         }  # fmt: skip
         environment.pop("PYTHONPATH", None)
         number = self.listener.fileno()

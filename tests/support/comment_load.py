@@ -70,11 +70,14 @@ def lost(url, acknowledged):
     """Takes (content_id, comment) pairs; returns those that url does not list exactly once, as a list of pairs."""
     listed = collections.Counter()
     for content_id in {content_id for content_id, _ in acknowledged}:
-        answer = requests.get(f"{url.rstrip('/')}/api/comment/list/{content_id}", timeout=30)
-        if answer.status_code == 404:
-            continue
-        answer.raise_for_status()
-        listed.update((content_id, entry["comment"]) for entry in answer.json())
+        following = f"/api/comment/list/{content_id}"
+        while following:  # from 3.0 on, a list has pages
+            answer = requests.get(url.rstrip("/") + following, timeout=30)
+            if answer.status_code == 404:
+                break
+            answer.raise_for_status()
+            listed.update((content_id, entry["comment"]) for entry in answer.json())
+            following = answer.links.get("next", {}).get("url")
     return [pair for pair in map(tuple, acknowledged) if listed[pair] != 1]
 
 

@@ -56,7 +56,7 @@ def test_without_a_version_all_are_made(artifact, dist):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_zip_is_flat_and_holds_what_a_server_needs(artifact, dist, version):
+def test_the_zip_holds_what_a_server_needs(artifact, dist, version):
     assert artifact(version).returncode == 0
     with zipfile.ZipFile(dist / f"globoapp-{version}.zip") as archive:
         names = archive.namelist()
@@ -64,11 +64,22 @@ def test_the_zip_is_flat_and_holds_what_a_server_needs(artifact, dist, version):
         lock = archive.read("requirements.lock")
         api = archive.read("api.py")
     assert {"api.py", "manifest.json", "requirements.lock", "sbom.json"} <= set(names)
-    assert names == sorted(names) and not any("/" in name for name in names)
+    assert names == sorted(names) and all(name.startswith("migrations/") for name in names if "/" in name)
     assert api == (ROOT / "app" / version / "api.py").read_bytes()
     assert manifest["version"] == version
     assert manifest["lock_sha256"] == hashlib.sha256(lock).hexdigest()
     assert {"wsgi", "workers", "threads", "python", "health"} <= set(manifest)
+
+
+def test_the_migrations_are_in_the_zip_and_nothing_that_python_left(artifact, app, dist):
+    source = app / "3.0"
+    (source / "migrations" / "__pycache__").mkdir()
+    (source / "migrations" / "__pycache__" / "env.cpython-311.pyc").write_bytes(b"made by Python")
+    assert artifact("3.0").returncode == 0
+    with zipfile.ZipFile(dist / "globoapp-3.0.zip") as archive:
+        below = {name for name in archive.namelist() if "/" in name}
+        assert archive.read("alembic.ini") == (source / "alembic.ini").read_bytes()
+    assert below == {"migrations/env.py", "migrations/versions/0001_comments.py"}
 
 
 def test_the_checksum_is_what_sha256sum_checks(artifact, dist):

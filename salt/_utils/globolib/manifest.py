@@ -10,6 +10,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 NAME = "manifest.json"
 LOCK = "requirements.lock"
 WSGI = re.compile(r"[\w.]+:[\w.]+\Z")
+ARGUMENTS = 64  # of a release command, with its program
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,10 @@ class Health:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``python`` is a range as packages state it (PEP 440); ``data`` is the manifest as it was written."""
+    """
+    ``python`` is a range as packages state it (PEP 440); ``release_command`` is what a deploy runs before the release
+    serves: a program and its arguments, without a shell, or nothing; ``data`` is the manifest as it was written.
+    """
 
     name: str
     version: str
@@ -33,6 +37,7 @@ class Manifest:
     python: str = ""
     health: Health = Health()
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    release_command: tuple[str, ...] = ()
 
     def runs_on(self, python: str) -> bool:
         """Whether the release says that it runs on this version of Python: ``"3.11.2"``."""
@@ -51,6 +56,7 @@ def parsed(data: Any) -> Manifest:
         python=data.get("python", ""),
         health=Health(health["path"], health.get("status", 200), health.get("json") or {}),
         data=data,
+        release_command=tuple(data.get("release_command", ())),
     )
 
 
@@ -72,7 +78,22 @@ def problems(data: Any, name: str, version: str) -> list[str]:
         SpecifierSet(data.get("python", ""))
     except (InvalidSpecifier, AttributeError, TypeError):
         found.append(f'{NAME} says python {data.get("python")!r}: a range like ">=3.9,<3.14"')
+    if "release_command" in data:
+        found += _command_problems(data["release_command"])
     return found + _health_problems(data.get("health"))
+
+
+def _command_problems(command: Any) -> list[str]:
+    if isinstance(command, list) and 1 <= len(command) <= ARGUMENTS and all(map(_is_argument, command)):
+        return []
+    return [f"{NAME} says release_command {command!r}: a list of 1 to {ARGUMENTS} non-empty strings without NUL"]
+
+
+def _is_argument(value: Any) -> bool:
+    """Whether a program can be handed the value as an argument: half a surrogate pair has no bytes."""
+    return (
+        isinstance(value, str) and value != "" and "\0" not in value and value == value.encode(errors="ignore").decode()
+    )
 
 
 def _health_problems(health: Any) -> list[str]:

@@ -30,6 +30,36 @@ def test_as_little_as_possible():
     assert manifest.parsed({**SHORT, "health": {"path": "/x", "json": None}}).health == Health("/x")
 
 
+@pytest.mark.parametrize("command", [["alembic", "upgrade", "head"], ["x"], ["x"] * 64, ["é ☃", "a b", "$HOME;"]])
+def test_a_release_command_is_a_program_with_its_arguments(command):
+    data = {**SHORT, "release_command": command}
+    assert manifest.problems(data, "globoapp", "1.0") == []
+    assert manifest.parsed(data).release_command == tuple(command)
+
+
+COMMANDS = {
+    "a line for a shell": "alembic upgrade head",
+    "nothing": [],
+    "null": None,
+    "a mapping": {"alembic": 1},
+    "too many": ["x"] * 65,
+    "a number": ["alembic", 1],
+    "an empty string": ["alembic", ""],
+    "a NUL": ["alembic\0"],
+    "half a surrogate pair": ["\ud800"],
+    "a list in the list": [["alembic"]],
+}
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_another_release_command_is_refused(case):
+    command = COMMANDS[case]
+    (problem,) = manifest.problems({**FINE, "release_command": command}, "globoapp", "1.0")
+    assert problem == (
+        f"manifest.json says release_command {command!r}: a list of 1 to 64 non-empty strings without NUL"
+    )
+
+
 WRONG = {
     "no object": ([], "manifest.json is not a JSON object"),
     "another app": ({"name": "other"}, "says name 'other', wanted 'globoapp'"),

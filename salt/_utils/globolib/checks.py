@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from globolib import variables
 from globolib.minion import Call
 
 # Seconds, with the range in which they make sense.
@@ -26,7 +27,6 @@ VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")
 SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What a header takes: a token is visible ASCII (RFC 6750), a user has no colon, neither has controls (RFC 7617).
 CREDENTIAL = {
     "token": re.compile(r"[!-~]+\Z"),
@@ -126,19 +126,6 @@ def credentials_problem(value: Any) -> str | None:
     return None
 
 
-def environment_problem(value: Any) -> str | None:
-    """What is wrong with the variables for the app, or None."""
-    if not isinstance(value, Mapping):
-        return f"environment is a {type(value).__name__}: it must be a mapping of variable to value"
-    bad = [name for name in value if not VARIABLE.match(str(name))]
-    if bad:
-        return f"environment has {bad[0]!r}: a variable's name is letters, digits and _"
-    bad = [name for name, text in value.items() if not isinstance(text, (str, int)) or "\n" in str(text)]
-    if bad:
-        return f"environment:{bad[0]} must be one line of text"
-    return None
-
-
 def _seconds_problem(key: str, value: Any) -> str | None:
     low, high = SECONDS[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
@@ -169,7 +156,7 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     for key in ("source", "wheels"):
         yield key, url_problem(key, values[key])
     yield "keep", keep_problem(values["keep"])
-    yield "environment", environment_problem(values["environment"])
+    yield from (("environment", problem) for problem in variables.problems(values["environment"]))
     yield "name", _name_problem(values["name"])
     if values["user"] != values["name"]:
         yield "user", _user_problem(values["user"])

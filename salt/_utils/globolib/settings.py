@@ -59,7 +59,7 @@ class Settings:
     deadline: float = 20
     lock_wait: float = 60
     reserve: int = 100  # MiB
-    environment: Mapping[str, str | int] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str | float] = field(default_factory=dict, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
     address: str = "0.0.0.0"
 

@@ -185,7 +185,8 @@ def handed_text(sockets: Iterable[str]) -> str:
 def environment_text(settings: Settings, wsgi: str) -> str:
     """
     What systemd hands to a release's processes: pillar's ``environment`` and the WSGI target, quoted as systemd.exec(5)
-    reads an EnvironmentFile=. It may hold secrets: the file is for root alone.
+    reads an EnvironmentFile=: in double quotes the end of a line is a character like others. It may hold secrets: the
+    file is for root alone.
     """
     lines = []
     for name, value in sorted({**settings.environment, "WSGI_TARGET": wsgi}.items()):

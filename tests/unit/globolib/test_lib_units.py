@@ -1,13 +1,16 @@
 """What unit files, gunicorn's settings and environment files say."""
 
 import ast
+import ctypes
+import glob
+import itertools
 import json
 import re
 import runpy
 import sys
 
 import pytest
-from globolib import units
+from globolib import files, units, variables
 from globolib.errors import Failure
 from globolib.layout import Layout
 from globolib.settings import Settings
@@ -108,20 +111,46 @@ def test_sockets_are_handed_over_in_order():
     ]
 
 
-def unquoted(line):
-    """A line of an EnvironmentFile, in double quotes, as systemd reads it (src/basic/env-file.c): name and value."""
-    name, value = re.fullmatch(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"', line, re.DOTALL).groups()
-    assert not re.search(r"(?<!\\)(?:\\\\)*[$`]", value)
-    return name, re.sub(r'\\(["\\`$])', r"\1", value)
+def unquoted(text):
+    """The variables of an EnvironmentFile, in double quotes, as systemd reads it (src/basic/env-file.c)."""
+    lines = re.findall(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"\n', text, re.DOTALL)
+    assert "".join(f'{name}="{value}"\n' for name, value in lines) == text
+    for _, value in lines:
+        assert not re.search(r"(?<!\\)(?:\\\\)*(?:[$`]|\\\n)", value)
+    return {name: re.sub(r'\\(["\\`$])', r"\1", value) for name, value in lines}
 
 
-@given(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=20))
-@example("$HOME `id` \"x\" 'y' \\n \\$ \\")
+def read_by_systemd(path):
+    """The variables of an EnvironmentFile as the systemd of this machine reads it: its own parser, called."""
+    (library,) = glob.glob("/usr/lib/*/systemd/libsystemd-shared-*.so")
+    found = ctypes.POINTER(ctypes.c_char_p)()
+    assert ctypes.CDLL(library).load_env_file(None, str(path).encode(), ctypes.byref(found)) >= 0
+    return dict(line.decode().split("=", 1) for line in itertools.takewhile(bool, found))
+
+
+PEM = "-----BEGIN KEY-----\nTUM0$Q`x`\\\n\n;a\n#b\n-----END KEY-----\n"
+HARD = "$HOME `id` \"x\" 'y' \\n \\$ \\"
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(
+        lambda value: not variables.problems({"A": value})
+    )
+)
+@example(HARD)
+@example(PEM)
 def test_a_value_reaches_the_app_as_it_was_written(value):
     text = units.environment_text(SHOP.at(environment={"A": value}), "api:app")
-    first, second = text.removesuffix("\n").split("\n")
-    assert unquoted(first) == ("A", value)
-    assert unquoted(second) == ("WSGI_TARGET", "api:app")
+    assert unquoted(text) == {"A": value, "WSGI_TARGET": "api:app"}
+
+
+@pytest.mark.skipif(not glob.glob("/usr/lib/*/systemd/libsystemd-shared-*.so"), reason="no systemd on this machine")
+def test_systemd_itself_reads_what_was_written(tmp_path):
+    wanted = {"HARD": HARD, "PEM": PEM, "TAB": "\ta \x1b[0m ", "LAST": "\n"}
+    path = tmp_path / "x.env"
+    files.write(str(path), units.environment_text(SHOP.at(environment={**wanted, "HALF": 0.5, "ONE": 1}), "api:app"))
+    assert read_by_systemd(path) == {**wanted, "HALF": "0.5", "ONE": "1", "WSGI_TARGET": "api:app"}
+    assert files.read(str(path)) == path.read_bytes().decode()  # no end of a line is another one when it is compared
 
 
 def test_variables_are_sorted_and_the_target_is_the_manifests():

@@ -7,7 +7,8 @@ What stands in the way of a deploy, found before anything is touched: all of it 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from globolib import artifact, files, virtualenv
+from globolib import accounts, artifact, files, virtualenv
+from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Host
@@ -38,6 +39,8 @@ class Examination:
         Bytes that are free where the releases are.
     notes
         What is not in the way, and a person should know.
+    accounts
+        What the host knows of the account and the group of the service; None where their names are wrong.
     """
 
     artifact: Artifact | None = None
@@ -46,6 +49,7 @@ class Examination:
     free: int = 0
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    accounts: Accounts | None = None
 
 
 def examine(minion: Minion, resolution: Resolution, host: Host, published: bool = False) -> Examination:
@@ -57,8 +61,9 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     """
     settings, failures, notes = resolution.settings, [], []
     free = files.free_bytes(settings.root)
+    known = None if resolution.invalid & {"name", "user", "group"} else accounts.look(settings)
     if not settings.release or resolution.invalid & NEEDED:
-        return Examination(free=free)
+        return Examination(free=free, accounts=known)
     made = interpreter = target = None
     try:
         interpreter = virtualenv.interpreter(settings.python)
@@ -81,13 +86,13 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
         if not made.manifest.runs_on(interpreter.version):
             wanted = f"{settings.version} wants Python {made.manifest.python}"
             failures.append(f"{wanted}, {settings.python} is {interpreter.version}")
-        known = host.virtualenv_differences.get(path)
-        if virtualenv.differences(path) if known is None else known:
+        broken = host.virtualenv_differences.get(path)
+        if virtualenv.differences(path) if broken is None else broken:
             try:
                 virtualenv.installer(minion, settings, interpreter)
             except Failure as failure:
                 failures.append(str(failure))
-    return Examination(made, interpreter, target, free, tuple(failures), tuple(notes))
+    return Examination(made, interpreter, target, free, tuple(failures), tuple(notes), known)
 
 
 def _unknown(minion: Minion, settings: Settings, host: Host, failure: str) -> str:
@@ -114,6 +119,8 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
         return [*found, "systemd is not running this machine: the service is a systemd unit"]
     if not resolution.invalid & {"port", "bind", "name"}:
         found += port_problems(settings, host)
+    if examined.accounts:
+        found += accounts.problems(settings, examined.accounts)
     found += examined.failures
     if settings.release and not resolution.invalid & NEEDED:
         found += _room(minion_id, resolution, host, examined)

@@ -7,7 +7,6 @@ that several processes hold the same socket.
 
 import ipaddress
 import os
-import pwd
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -209,12 +208,3 @@ def _link(pid: int, name: str) -> str:
         return os.readlink(f"/proc/{pid}/{name}")
     except GONE:
         return ""
-
-
-def account_exists(name: str) -> bool:
-    """Whether the host knows an account of this name."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True

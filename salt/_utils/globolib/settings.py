@@ -46,6 +46,9 @@ class Settings:
     bind: str = "0.0.0.0"
     root: str = "/opt/globoHUB/desafio"
     user: str = "globoapp"
+    group: str = ""  # the primary group of the user
+    uid: int | None = None  # of an account that is made
+    gid: int | None = None
     source: str = "salt://{name}-{version}.zip"
     checksum: str | None = None  # the SHA-256 beside the artifact
     wheels: str = "salt://wheels"

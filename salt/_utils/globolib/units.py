@@ -80,7 +80,7 @@ SystemCallFilter=@chown setuid
 
 _IDENTITY = """\
 User={user}
-StateDirectory={name}
+{group}StateDirectory={name}
 StateDirectoryMode=0700
 """
 
@@ -88,7 +88,7 @@ _CANDIDATE_IDENTITY = """\
 # An account of its own for as long as it runs, and its private /tmp as its state: before it has passed its trial it can
 # neither signal the release that serves nor touch what that one keeps.
 DynamicUser=yes
-Environment=STATE_DIRECTORY=/tmp
+{group}Environment=STATE_DIRECTORY=/tmp
 """
 
 _RESTART = """\
@@ -152,7 +152,9 @@ def release_unit(settings: Settings, candidate: bool = False) -> str:
     socket = layout.candidate_socket("%i")
     return _RELEASE.format(
         name=settings.name,
-        identity=_CANDIDATE_IDENTITY if candidate else _IDENTITY.format(user=settings.user, name=settings.name),
+        identity=(_CANDIDATE_IDENTITY if candidate else _IDENTITY).format(
+            user=settings.user, name=settings.name, group=_group_line(settings, candidate)
+        ),
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
         gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,
@@ -163,6 +165,13 @@ def release_unit(settings: Settings, candidate: bool = False) -> str:
         restart=_NO_RESTART if candidate else _RESTART,
         install="" if candidate else _INSTALL,
     )
+
+
+def _group_line(settings: Settings, candidate: bool) -> str:
+    """What gives a release the group of the settings, and its candidate what that group may read."""
+    if not settings.group:
+        return ""
+    return f"{'SupplementaryGroups' if candidate else 'Group'}={settings.group}\n"
 
 
 def activate_unit(settings: Settings) -> str:

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 from globolib import artifact, files, preflight, run, virtualenv
+from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Listener, Owner
@@ -78,6 +79,11 @@ PROBLEMS = {
         but(virtualenv_differences={TARGET.virtualenv: ("x",)}),
         room(RESERVE + VIRTUALENV_BYTES // MIB - 1),
         [FULL.format(199, 200)],
+    ),
+    "an account with another uid": (
+        HOST,
+        dataclasses.replace(FINE, accounts=Accounts(uid=0)),
+        ["user is 'globoapp': it has uid 0"],
     ),
     "where nothing could be examined": (HOST, Examination(free=PLENTY, failures=("x",)), ["x"]),
 }
@@ -252,3 +258,16 @@ def test_a_source_that_cannot_be_read_is_told_and_no_crash(machine, monkeypatch)
 
     monkeypatch.setattr(artifact, "of", of)
     assert problems(machine) == ["x cannot be read: EIO"]
+
+
+def test_an_account_that_exists_is_used_as_it_is_or_refused(machine):
+    told = problems(machine, "1.0", globoapp={"user": "nobody", "uid": 980, "gid": 981})
+    assert [line.partition(", ")[0] for line in told] == [
+        "uid is 980: the account nobody exists with uid 65534",
+        "gid is 981: the account nobody exists with the primary gid 65534",
+    ]
+    told = problems(machine, "9.9", globoapp={"user": "nobody", "uid": 980, "python": "x"})
+    assert [line.partition(" ")[0] for line in told] == ["python", "uid"]  # where no release can be looked at, too
+    (line,) = problems(machine, "1.0", globoapp={"group": "no group", "user": "nobody", "uid": 980})
+    assert line.startswith("group is 'no group'")
+    assert problems(machine, "1.0", globoapp={"user": "nobody"}) == []

@@ -166,6 +166,15 @@ def test_the_user_is_the_name_unless_it_is_given():
     assert (named.name, named.user, named.source) == ("shop", "web", "salt://shop-1.0.zip")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("user", "my-app"), ("user", "_web"), ("group", "web-apps"), ("uid", 1), ("gid", 200000)]
+)
+def test_accounts_as_sites_have_them(key, value):
+    resolution = resolve({"globoapp": {"version": "1.0", key: value}})
+    assert resolution.problems == ()
+    assert getattr(resolution.settings, key) == resolution.settings.shown()[key] == value
+
+
 @pytest.mark.parametrize("root", ["/srv/globo/", "//srv//globo", "/srv/globo"])
 def test_a_root_is_written_in_one_way(root):
     resolution = resolve({"globoapp": {"version": "1.0", "root": root}})

@@ -76,6 +76,16 @@ def test_a_candidate_differs_only_where_it_must():
     ]
 
 
+@pytest.mark.parametrize(
+    ("candidate", "line"), [(False, "Group=web-apps"), (True, "SupplementaryGroups=web-apps")], ids=str
+)
+def test_a_group_of_its_own(candidate, line):
+    with_group = directives(units.release_unit(SHOP.at(group="web-apps"), candidate))
+    assert [one for one in with_group if one not in directives(units.release_unit(SHOP, candidate))] == [
+        ("[Service]", line)
+    ]
+
+
 @pytest.mark.parametrize("candidate", [False, True])
 def test_the_app_may_do_little(candidate):
     lines = [line for section, line in directives(units.release_unit(SHOP, candidate)) if section == "[Service]"]

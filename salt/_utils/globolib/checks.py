@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from globolib import variables
+from globolib import serving, variables
 from globolib.minion import Call
 
 # Seconds, with the range in which they make sense.
@@ -184,6 +184,7 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         yield "group", _group_problem(values["group"])
     for key in ("uid", "gid"):
         yield key, None if values[key] is None else _id_problem(key, values[key])
+    yield from serving.problems(values)
     if values["installer"] not in ("auto", "uv", "pip"):
         yield "installer", f"installer is {values['installer']!r}: auto, uv or pip"
     if values["checksum"] is not None and not SHA256.match(str(values["checksum"])):

@@ -7,6 +7,8 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from globolib import serving
+
 NAME = "manifest.json"
 LOCK = "requirements.lock"
 WSGI = re.compile(r"[\w.]+:[\w.]+\Z")
@@ -23,13 +25,20 @@ class Health:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``python`` is a range as packages state it (PEP 440); ``data`` is the manifest as it was written."""
+    """
+    ``python`` is a range as packages state it (PEP 440); ``data`` is the manifest as it was written.
+
+    ``single_process`` says that the app keeps state in its process: more than one worker would each have a part of it.
+    A manifest that does not say so, and wants one worker, is taken to mean it: 1.0 and 1.1 were published before the
+    field was there.
+    """
 
     name: str
     version: str
     wsgi: str
     workers: int = 1
     threads: int = 4
+    single_process: bool = False
     python: str = ""
     health: Health = Health()
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -50,8 +59,19 @@ def parsed(data: Any) -> Manifest:
         threads=data.get("threads", 4),
         python=data.get("python", ""),
         health=Health(health["path"], health.get("status", 200), health.get("json") or {}),
+        single_process=data.get("single_process", data.get("workers", 1) == 1),
         data=data,
     )
+
+
+def worker_count(manifest: Manifest, text: str | None) -> int:
+    """
+    How many workers a release has.
+
+    text
+        What pillar says of gunicorn: the JSON file that its instances, or its candidates, read at their start.
+    """
+    return serving.worker_count(text, manifest.single_process, manifest.workers)
 
 
 def problems(data: Any, name: str, version: str) -> list[str]:
@@ -68,6 +88,9 @@ def problems(data: Any, name: str, version: str) -> list[str]:
         value = data.get(key, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             found.append(f"{NAME} says {key} {value!r}: a whole number from 1")
+    single = data.get("single_process", False)
+    if not isinstance(single, bool) or (single and data.get("workers", 1) != 1):
+        found.append(f"{NAME} says single_process {single!r}: true, with one worker, or false")
     try:
         SpecifierSet(data.get("python", ""))
     except (InvalidSpecifier, AttributeError, TypeError):

@@ -13,6 +13,7 @@ from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Host
 from globolib.layout import Layout
+from globolib.manifest import Manifest
 from globolib.minion import Minion
 from globolib.plan import Target
 from globolib.processes import overlap
@@ -121,10 +122,23 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
         found += port_problems(settings, host)
     if examined.accounts:
         found += accounts.problems(settings, examined.accounts)
+    if examined.artifact:
+        found += _one_worker(settings, examined.artifact.manifest)
     found += examined.failures
     if settings.release and not resolution.invalid & NEEDED:
         found += _room(minion_id, resolution, host, examined)
     return found
+
+
+def _one_worker(settings: Settings, manifest: Manifest) -> list[str]:
+    """Whether pillar wants more workers than the version can have. ``auto`` is one worker then."""
+    if not manifest.single_process or not isinstance(settings.workers, int) or settings.workers == 1:
+        return []
+    says = "single_process" if "single_process" in manifest.data else "workers 1, and not single_process false"
+    return [
+        f"workers is {settings.workers}: {settings.version} keeps its state in one process (its manifest says {says}), "
+        "and each worker would have its own; set workers to 1 or auto, or remove it"
+    ]
 
 
 def _room(minion_id: str, resolution: Resolution, host: Host, examined: Examination) -> list[str]:

@@ -14,6 +14,7 @@ import psutil
 
 from globolib import text
 from globolib.host import Listener, Owner, Process
+from globolib.serving import Capacity
 
 # The process has ended meanwhile; or it is one that not even this user may look into.
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -208,3 +209,8 @@ def _link(pid: int, name: str) -> str:
         return os.readlink(f"/proc/{pid}/{name}")
     except GONE:
         return ""
+
+
+def capacity() -> Capacity:
+    """The processors and the memory of this host."""
+    return Capacity(os.cpu_count() or 1, psutil.virtual_memory().total)

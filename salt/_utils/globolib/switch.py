@@ -10,10 +10,11 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from globolib import drain, health, observe, processes, started, survey, systemd, waiting
+from globolib import drain, files, health, observe, processes, started, survey, systemd, waiting
 from globolib.errors import Failure
 from globolib.host import Host
 from globolib.ledger import Entry
+from globolib.manifest import worker_count
 from globolib.plan import Target, plan, proof, wanted_texts
 from globolib.settings import Settings
 from globolib.trial import reload_if_needed, write
@@ -153,7 +154,9 @@ def _undone(
 
 def _wait_and_note(settings: Settings, host: Host) -> None:
     record = host.releases[settings.release]
-    observe.wait_for_workers(settings, record.manifest.workers)
+    # What it has read at its start: after a way back that is not what pillar says now.
+    told = files.read(settings.layout.gunicorn_settings)
+    observe.wait_for_workers(settings, worker_count(record.manifest, told))
     unit = systemd.unit(settings.layout.instance(settings.release))
     if not started.is_noted(settings.layout, settings.release, unit):
         started.note(settings.layout, settings.release, record, unit)

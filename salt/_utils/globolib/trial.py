@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from globolib import files, health, observe, systemd, units
 from globolib.errors import Failure
 from globolib.host import Host, Unit
+from globolib.manifest import worker_count
 from globolib.plan import Target
 from globolib.settings import Settings
 
@@ -50,12 +51,13 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
         entry.succeeded and entry.version == settings.version for entry in host.entries
     )
     hold = 0 if lasts else settings.prove
+    workers = worker_count(record.manifest, units.gunicorn_settings(settings, candidate=True))
     write(units.candidate_files(settings, target.wsgi))
     reload_if_needed(host)
     began, failure, unit_then = time.monotonic(), None, Unit(unit)
     try:
         systemd.systemctl("start", unit)
-        pids = observe.wait_for_workers(settings, record.manifest.workers, candidate=True)
+        pids = observe.wait_for_workers(settings, workers, candidate=True)
         booted = time.monotonic() - began
         observe.answers(settings, where, record.manifest.health)
         observe.stays(settings, where, record.manifest.health, pids, hold, candidate=True)

@@ -14,7 +14,7 @@ The texts of an app's unit files, of gunicorn's settings and of a release's envi
 import os
 from collections.abc import Iterable
 
-from globolib import files
+from globolib import files, serving
 from globolib.errors import Failure
 from globolib.layout import Layout
 from globolib.settings import Settings
@@ -37,8 +37,8 @@ RuntimeDirectory={runtime}
 ExecStart={root}/%i/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}}
 KillMode=mixed
 TimeoutStartSec=60
-TimeoutStopSec=40
-{restart}UMask=0077
+TimeoutStopSec={stop}
+{restart}UMask={umask}
 
 # What the service may do: read its release, write its StateDirectory, take connections from the
 # socket that systemd hands it. It has no network of its own. (systemd-analyze security)
@@ -81,7 +81,7 @@ SystemCallFilter=@chown setuid
 _IDENTITY = """\
 User={user}
 {group}StateDirectory={name}
-StateDirectoryMode=0700
+StateDirectoryMode={state_mode}
 """
 
 _CANDIDATE_IDENTITY = """\
@@ -153,8 +153,13 @@ def release_unit(settings: Settings, candidate: bool = False) -> str:
     return _RELEASE.format(
         name=settings.name,
         identity=(_CANDIDATE_IDENTITY if candidate else _IDENTITY).format(
-            user=settings.user, name=settings.name, group=_group_line(settings, candidate)
+            user=settings.user,
+            name=settings.name,
+            group=_group_line(settings, candidate),
+            state_mode=serving.state_mode(settings.umask),
         ),
+        stop=settings.graceful_timeout + serving.STOP_MARGIN,
+        umask=settings.umask,
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
         gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,
@@ -213,6 +218,21 @@ def gunicorn_text() -> str:
     return written
 
 
+def gunicorn_settings(settings: Settings, candidate: bool = False) -> str:
+    """What pillar says of gunicorn, as gunicorn.conf.py reads it. The workers of a candidate have to stay."""
+    return serving.file_text(
+        {
+            "workers": settings.worker_count,
+            "threads": settings.threads,
+            "timeout": settings.worker_timeout,
+            "graceful_timeout": settings.graceful_timeout,
+            "max_requests": 0 if candidate else settings.max_requests,
+            "max_requests_jitter": 0 if candidate else settings.max_requests_jitter,
+            "access_log": settings.access_log,
+        }
+    )
+
+
 def unit_files(settings: Settings) -> dict[str, str]:
     """
     The text of each file that the units which serve and their gunicorn read and that does not depend on the address,
@@ -223,6 +243,7 @@ def unit_files(settings: Settings) -> dict[str, str]:
         layout.unit_file(layout.instance("")): release_unit(settings),
         layout.unit_file(layout.activate): activate_unit(settings),
         layout.gunicorn_conf: gunicorn_text(),
+        layout.gunicorn_settings: gunicorn_settings(settings),
     }
 
 
@@ -232,5 +253,6 @@ def candidate_files(settings: Settings, wsgi: str) -> dict[str, str]:
     return {
         layout.unit_file(layout.instance("", candidate=True)): release_unit(settings, candidate=True),
         layout.candidate_gunicorn_conf: gunicorn_text(),
+        layout.candidate_gunicorn_settings: gunicorn_settings(settings, candidate=True),
         layout.candidate_environment(settings.release): environment_text(settings, wsgi),
     }

@@ -13,7 +13,7 @@ _LIBRARIES = "a library comes with a wheel of the lock, or as a package of the s
 
 # Names that would break the deploy or silently override it, with what to use instead.
 RESERVED = {
-    "GUNICORN_CMD_ARGS": "workers and threads come from the manifest of the version",
+    "GUNICORN_CMD_ARGS": "use the settings with gunicorn's names: workers, threads, worker_timeout, ...",
     "WSGI_TARGET": "the manifest of the version names it (wsgi)",
     "RUNTIME_DIRECTORY": _SYSTEMD,
     "STATE_DIRECTORY": _SYSTEMD,

@@ -475,7 +475,9 @@ class Machine:
                 for name in names:
                     path = os.path.join(parent, name)
                     ours = not name.startswith(f"{self.layout.name}-candidate@")
-                    if ours and (directory == self.layout.units or path.endswith((".env", "gunicorn.conf.py"))):
+                    if ours and (
+                        directory == self.layout.units or path.endswith((".env", "gunicorn.conf.py", "gunicorn.json"))
+                    ):
                         found[path] = os.readlink(path) if os.path.islink(path) else pathlib.Path(path).read_text()
         return {path: held for path, held in found.items() if not path.startswith(self.layout.candidate)}
 

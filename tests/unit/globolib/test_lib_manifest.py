@@ -1,11 +1,14 @@
 """What a release says of itself, and what is wrong with it."""
 
+import json
+import pathlib
 import re
 
 import pytest
 from globolib import manifest
 from globolib.manifest import Health, Manifest
 
+CHECKOUT = pathlib.Path(__file__).parents[3]
 FINE = {
     "name": "globoapp",
     "version": "1.0",
@@ -21,13 +24,39 @@ SHORT = {"name": "globoapp", "version": "1.0", "wsgi": "api:app", "health": {"pa
 def test_all_of_it():
     assert manifest.problems(FINE, "globoapp", "1.0") == []
     health = Health("/status/", 200, {"version": "1.0"})
-    assert manifest.parsed(FINE) == Manifest("globoapp", "1.0", "api:app", 2, 8, ">=3.9,<3.14", health, FINE)
+    assert manifest.parsed(FINE) == Manifest(
+        "globoapp", "1.0", "api:app", 2, 8, python=">=3.9,<3.14", health=health, data=FINE
+    )
 
 
 def test_as_little_as_possible():
     assert manifest.problems(SHORT, "globoapp", "1.0") == []
-    assert manifest.parsed(SHORT) == Manifest("globoapp", "1.0", "api:app", data=SHORT)
+    assert manifest.parsed(SHORT) == Manifest("globoapp", "1.0", "api:app", single_process=True, data=SHORT)
     assert manifest.parsed({**SHORT, "health": {"path": "/x", "json": None}}).health == Health("/x")
+
+
+@pytest.mark.parametrize(
+    ("more", "single"),
+    [
+        ({}, True),
+        ({"workers": 1}, True),
+        ({"workers": 2}, False),
+        ({"single_process": True}, True),
+        ({"workers": 1, "single_process": True}, True),
+        ({"workers": 1, "single_process": False}, False),
+    ],
+)
+def test_whether_state_is_in_the_process(more, single):
+    data = {**SHORT, **more}
+    assert manifest.problems(data, "globoapp", "1.0") == []
+    assert manifest.parsed(data).single_process is single
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_what_was_published_without_the_field_keeps_state_in_its_process(version):
+    data = json.loads((CHECKOUT / "app" / version / "manifest.json").read_text())
+    assert "single_process" not in data and manifest.parsed(data).single_process is True
+    assert manifest.parsed(json.loads((CHECKOUT / "app/2.0/manifest.json").read_text())).single_process is False
 
 
 WRONG = {
@@ -40,6 +69,8 @@ WRONG = {
     "no wsgi": ({"wsgi": None}, "says wsgi None: module:callable"),
     "no workers": ({"workers": 0}, "says workers 0: a whole number from 1"),
     "true workers": ({"workers": True}, "says workers True: a whole number from 1"),
+    "one process and two workers": ({"single_process": True}, "says single_process True: true, with one worker, or"),
+    "one process, perhaps": ({"single_process": "no"}, "says single_process 'no': true, with one worker, or false"),
     "half a thread": ({"threads": 0.5}, "says threads 0.5: a whole number from 1"),
     "a Python that is no range": ({"python": "3"}, "says python '3': a range like"),
     "a Python that is a number": ({"python": 3.9}, "says python 3.9: a range like"),

@@ -12,7 +12,7 @@ from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Listener, Owner
-from globolib.manifest import Manifest
+from globolib.manifest import Manifest, parsed
 from globolib.preflight import MIB, VIRTUALENV_BYTES, Examination
 from globolib.settings import Resolution
 from globolib.virtualenv import Interpreter
@@ -128,6 +128,31 @@ def test_a_reserve_that_is_wrong_asks_for_no_room():
 def test_room_is_not_judged_where_the_place_or_the_size_is_not_known(key):
     resolution = Resolution(SETTINGS, invalid=frozenset([key]))
     assert preflight.problems("web1", resolution, HOST, Examination(free=0)) == []
+
+
+SINGLE = {"name": "globoapp", "version": "1.0", "wsgi": "api:app", "health": {"path": "/"}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "workers", "says"),
+    [
+        ({}, 2, "workers 1, and not single_process false"),
+        ({"workers": 1, "single_process": True}, 3, "single_process"),
+        ({"workers": 1, "single_process": True}, 1, None),
+        ({"workers": 1, "single_process": True}, "auto", None),
+        ({"workers": 1, "single_process": False}, 2, None),
+        ({"workers": 2}, 4, None),
+        ({}, None, None),
+    ],
+)
+def test_a_version_that_keeps_state_in_its_process_has_one_worker(manifest, workers, says):
+    made = dataclasses.replace(MADE, manifest=parsed({**SINGLE, **manifest}))
+    examined = dataclasses.replace(FINE, artifact=made)
+    told = preflight.problems("web1", Resolution(SETTINGS.at(workers=workers)), HOST, examined)
+    assert told == [
+        f"workers is {workers}: 1.0 keeps its state in one process (its manifest says {says}), and each worker would "
+        "have its own; set workers to 1 or auto, or remove it"
+    ] * bool(says)  # fmt: skip
 
 
 # The examination.

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 from globolib import settings
+from globolib.serving import Capacity
 from globolib.settings import Credentials, Settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -226,6 +227,14 @@ def test_an_address_or_an_interface(bind, address):
         ("reserve", 0),
         ("timeout", 0.1),
         ("ca", "/etc/ssl/own.pem"),
+        ("workers", 128),
+        ("threads", 1),
+        ("worker_timeout", 3600),
+        ("graceful_timeout", 600),
+        ("max_requests", 0),
+        ("access_log", True),
+        ("umask", "0027"),
+        ("umask", "007"),
         ("environment", {"A_1": "x", "B": 2}),
         ("source", "https://host/x.zip"),
         ("version", "1.2.3.4"),
@@ -236,6 +245,13 @@ def test_what_is_right_is_taken_as_it_is(key, value):
     resolution = resolve({"globoapp": {"version": "1.0", key: value}})
     assert resolution.problems == ()
     assert getattr(resolution.settings, key) == value
+
+
+@pytest.mark.parametrize(("workers", "count"), [(None, None), (3, 3), ("auto", 5), (0, None)])
+def test_workers_as_a_number(workers, count):
+    pillar = {"globoapp": {"version": "1.0", "workers": workers}}
+    deploy = settings.resolve(pillar, None, HERE, capacity=Capacity(2, 8 << 30)).settings
+    assert deploy.worker_count == deploy.shown()["worker_count"] == count
 
 
 def test_other_values_are_other_settings():

@@ -10,7 +10,7 @@ import runpy
 import sys
 
 import pytest
-from globolib import files, units, variables
+from globolib import files, manifest, units, variables
 from globolib.errors import Failure
 from globolib.layout import Layout
 from globolib.settings import Settings
@@ -84,6 +84,32 @@ def test_a_group_of_its_own(candidate, line):
     assert [one for one in with_group if one not in directives(units.release_unit(SHOP, candidate))] == [
         ("[Service]", line)
     ]
+
+
+def test_systemd_waits_for_the_requests_at_the_end():
+    assert "TimeoutStopSec=40\n" in units.release_unit(SHOP)
+    assert "TimeoutStopSec=130\n" in units.release_unit(SHOP.at(graceful_timeout=120))
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("0077", "0700"), ("0027", "0750"), ("007", "0770")])
+def test_what_the_app_writes_is_for_whom_the_umask_says(umask, mode):
+    lines = [line for _, line in directives(units.release_unit(SHOP.at(umask=umask)))]
+    assert {f"UMask={umask}", f"StateDirectoryMode={mode}"} <= set(lines)
+
+
+def test_what_pillar_says_of_gunicorn():
+    settings = SHOP.at(
+        workers="auto", worker_count=3, threads=8, worker_timeout=60, graceful_timeout=90, max_requests=1000,
+        max_requests_jitter=50, access_log=True,
+    )  # fmt: skip
+    live, candidate = units.unit_files(settings), units.candidate_files(settings, "api:app")
+    told = json.loads(live["/srv/shops/one/.globoapp/gunicorn.json"])
+    assert told == {
+        "workers": 3, "threads": 8, "timeout": 60, "graceful_timeout": 90, "max_requests": 1000,
+        "max_requests_jitter": 50, "access_log": True,
+    }  # fmt: skip
+    for_candidate = json.loads(candidate["/srv/shops/one/.globoapp/candidate/gunicorn.json"])
+    assert for_candidate == {**told, "max_requests": 0, "max_requests_jitter": 0}
 
 
 @pytest.mark.parametrize("candidate", [False, True])
@@ -174,6 +200,7 @@ def test_every_file_that_does_not_depend_on_the_address():
         "/etc/systemd/system/shop@.service": units.release_unit(SHOP),
         "/etc/systemd/system/shop-activate.service": units.activate_unit(SHOP),
         "/srv/shops/one/.globoapp/gunicorn.conf.py": units.gunicorn_text(),
+        "/srv/shops/one/.globoapp/gunicorn.json": units.gunicorn_settings(SHOP),
     }
     assert units.unit_files(SHOP.at(address="::1", port=1)) == files
 
@@ -188,12 +215,16 @@ def test_a_package_that_was_not_synchronised_whole_says_what_to_do(monkeypatch):
 def gunicorn(tmp_path, monkeypatch):
     """gunicorn's settings, read as gunicorn does: from the directory of a release with this manifest."""
 
-    def load(**manifest):
+    def load(told=None, **manifest):
+        (tmp_path / "conf").mkdir()
+        (tmp_path / "conf/gunicorn.conf.py").write_text(units.gunicorn_text())
+        if told is not None:
+            (tmp_path / "conf/gunicorn.json").write_text(told)
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
         (tmp_path / "run").mkdir()
-        return runpy.run_module("globolib.gunicorn_conf")
+        return runpy.run_path(str(tmp_path / "conf/gunicorn.conf.py"))
 
     return load
 
@@ -204,9 +235,37 @@ def test_gunicorn_takes_workers_and_threads_from_the_manifest(gunicorn, tmp_path
     assert settings["worker_tmp_dir"] == str(tmp_path / "run")
 
 
+ALL = {"workers": 3, "threads": 2, "worker_timeout": 60, "graceful_timeout": 90, "max_requests": 9, "access_log": True}
+
+
+def test_gunicorn_takes_what_pillar_says_before_the_manifest(gunicorn):
+    told = units.gunicorn_settings(SHOP.at(**ALL, worker_count=3, max_requests_jitter=4))
+    settings = gunicorn(told, workers=2, threads=8)
+    assert {key: settings[key] for key in ("workers", "threads", "timeout", "graceful_timeout", "accesslog")} == {
+        "workers": 3, "threads": 2, "timeout": 60, "graceful_timeout": 90, "accesslog": "-"
+    }  # fmt: skip
+    assert (settings["max_requests"], settings["max_requests_jitter"]) == (9, 4)
+
+
+def test_gunicorn_takes_its_own_defaults_where_nobody_says_anything(gunicorn):
+    settings = gunicorn(units.gunicorn_settings(SHOP))
+    kept = ("workers", "threads", "timeout", "graceful_timeout", "max_requests", "max_requests_jitter", "accesslog")
+    assert [settings[key] for key in kept] == [1, 4, 30, 30, 0, 0, None]
+
+
+@pytest.mark.parametrize("single", [None, True, False])
+@pytest.mark.parametrize("workers", [None, 1, 2])
+@pytest.mark.parametrize("told", [None, '{"workers": null}', '{"workers": 3}'])
+def test_gunicorn_starts_as_many_workers_as_are_waited_for(gunicorn, told, workers, single):
+    numbers = {"workers": workers, "single_process": single}
+    data = {key: value for key, value in numbers.items() if value is not None}
+    release = manifest.parsed({"name": "x", "version": "1.0", "wsgi": "api:app", "health": {"path": "/"}, **data})
+    assert gunicorn(told, **data)["workers"] == manifest.worker_count(release, told)
+
+
 def test_a_worker_says_when_it_has_loaded_the_app_and_its_end_takes_that_back(gunicorn, tmp_path):
     class Worker:
-        pid = 7
+        pid, nr, max_requests = 7, 0, 5
 
     settings = gunicorn()
     assert (settings["workers"], settings["threads"]) == (1, 4)
@@ -215,6 +274,23 @@ def test_a_worker_says_when_it_has_loaded_the_app_and_its_end_takes_that_back(gu
     assert (tmp_path / "run/ready-7").exists()
     settings["child_exit"](None, Worker)
     assert not (tmp_path / "run/ready-7").exists()
+
+
+def test_a_worker_that_has_answered_its_requests_says_so_and_old_marks_go(gunicorn, tmp_path):
+    class Worker:
+        pid, nr, max_requests = 7, 5, 5
+
+    settings = gunicorn()
+    settings["worker_exit"](None, Worker)
+    assert (tmp_path / "run/recycled-7").exists()
+    for Worker.pid in range(7, 107):
+        settings["child_exit"](None, Worker)
+    assert (tmp_path / "run/recycled-7").exists()
+    settings["child_exit"](None, Worker)
+    assert not (tmp_path / "run/recycled-7").exists()
+    Worker.nr, Worker.pid = 4, 8
+    settings["worker_exit"](None, Worker)  # it ends for another reason
+    assert not (tmp_path / "run/recycled-8").exists()
 
 
 def test_gunicorns_settings_need_nothing_but_python():

@@ -7,13 +7,13 @@ What stands in the way of a deploy, found before anything is touched: all of it 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from globolib import accounts, artifact, files, virtualenv
+from globolib import accounts, artifact, files, limits, units, virtualenv
 from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Host
 from globolib.layout import Layout
-from globolib.manifest import Manifest
+from globolib.manifest import Manifest, worker_count
 from globolib.minion import Minion
 from globolib.plan import Target
 from globolib.processes import overlap
@@ -124,6 +124,7 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
         found += accounts.problems(settings, examined.accounts)
     if examined.artifact:
         found += _one_worker(settings, examined.artifact.manifest)
+        found += _tasks(settings, examined.artifact.manifest)
     found += examined.failures
     if settings.release and not resolution.invalid & NEEDED:
         found += _room(minion_id, resolution, host, examined)
@@ -138,6 +139,19 @@ def _one_worker(settings: Settings, manifest: Manifest) -> list[str]:
     return [
         f"workers is {settings.workers}: {settings.version} keeps its state in one process (its manifest says {says}), "
         "and each worker would have its own; set workers to 1 or auto, or remove it"
+    ]
+
+
+def _tasks(settings: Settings, manifest: Manifest) -> list[str]:
+    """Whether the release may have as many threads as it takes: at its trial it does not have them all yet."""
+    workers = worker_count(manifest, units.gunicorn_settings(settings))
+    threads = settings.threads or manifest.threads
+    needed = limits.tasks_needed(workers, threads)
+    if settings.tasks_max is None or settings.tasks_max >= needed:
+        return []
+    return [
+        f"tasks_max is {settings.tasks_max}: {settings.version} takes {needed} with workers {workers} and threads "
+        f"{threads}; allow as many, and more for what the app itself starts"
     ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import checks, serving
+from globolib import checks, limits, serving
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
 from globolib.serving import Capacity
@@ -74,6 +74,9 @@ class Settings:
     max_requests_jitter: int = 0
     access_log: bool = False
     umask: str = "0077"
+    memory_max: str | int | None = None  # no limit, so the next two
+    cpu_quota: str | None = None
+    tasks_max: int | None = None
     environment: Mapping[str, str | float] = field(default_factory=dict, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
     address: str = "0.0.0.0"
@@ -192,10 +195,12 @@ def resolve(
     if "root" not in invalid:  # where processes run is compared with it later: one way to write it
         values["root"] = re.sub("/+", "/", values["root"]).rstrip("/")
     values["source"] = values["source"].replace("{name}", values["name"]).replace("{version}", values["version"])
+    memory = limits.memory_bytes(values["memory_max"], capacity.memory)
+    allowed = dataclasses.replace(capacity, memory=min(capacity.memory, memory or capacity.memory))
     settings = Settings(
         **values,
         address=address or "",
-        worker_count=serving.auto_workers(capacity) if values["workers"] == serving.AUTO else values["workers"],
+        worker_count=serving.auto_workers(allowed) if values["workers"] == serving.AUTO else values["workers"],
         credentials=None if "credentials" in invalid else _credentials(section.get("credentials")),
     )
     return Resolution(settings, invalid, tuple(problems), tuple(warnings))

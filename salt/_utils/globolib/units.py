@@ -14,7 +14,7 @@ The texts of an app's unit files, of gunicorn's settings and of a release's envi
 import os
 from collections.abc import Iterable
 
-from globolib import files, serving
+from globolib import files, limits, serving
 from globolib.errors import Failure
 from globolib.layout import Layout
 from globolib.settings import Settings
@@ -38,7 +38,7 @@ ExecStart={root}/%i/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}
 KillMode=mixed
 TimeoutStartSec=60
 TimeoutStopSec={stop}
-{restart}UMask={umask}
+{restart}{limits}UMask={umask}
 
 # What the service may do: read its release, write its StateDirectory, take connections from the
 # socket that systemd hands it. It has no network of its own. (systemd-analyze security)
@@ -160,6 +160,7 @@ def release_unit(settings: Settings, candidate: bool = False) -> str:
         ),
         stop=settings.graceful_timeout + serving.STOP_MARGIN,
         umask=settings.umask,
+        limits=limits.lines(vars(settings)),
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
         gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,

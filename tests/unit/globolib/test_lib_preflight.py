@@ -155,6 +155,22 @@ def test_a_version_that_keeps_state_in_its_process_has_one_worker(manifest, work
     ] * bool(says)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"tasks_max": 10}, None),
+        ({"tasks_max": 9, "threads": 9}, "tasks_max is 9: 1.0 takes 11 with workers 1 and threads 9; allow as many"),
+        ({"tasks_max": 16, "worker_count": 3}, None),
+        ({"tasks_max": 15, "worker_count": 3}, "tasks_max is 15: 1.0 takes 16 with workers 3 and threads 4; allow"),
+        ({}, None),
+    ],
+)
+def test_a_release_may_have_the_threads_that_it_takes(given, words):
+    told = preflight.problems("web1", Resolution(SETTINGS.at(**given)), HOST, FINE)
+    assert len(told) == (words is not None)
+    assert not words or told[0].startswith(words)
+
+
 # The examination.
 
 

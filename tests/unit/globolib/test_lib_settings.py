@@ -235,6 +235,10 @@ def test_an_address_or_an_interface(bind, address):
         ("access_log", True),
         ("umask", "0027"),
         ("umask", "007"),
+        ("memory_max", "50%"),
+        ("memory_max", 536870912),
+        ("cpu_quota", "150%"),
+        ("tasks_max", 8),
         ("environment", {"A_1": "x", "B": 2}),
         ("source", "https://host/x.zip"),
         ("version", "1.2.3.4"),
@@ -252,6 +256,11 @@ def test_workers_as_a_number(workers, count):
     pillar = {"globoapp": {"version": "1.0", "workers": workers}}
     deploy = settings.resolve(pillar, None, HERE, capacity=Capacity(2, 8 << 30)).settings
     assert deploy.worker_count == deploy.shown()["worker_count"] == count
+
+
+def test_auto_workers_have_room_in_what_the_release_may_have():
+    pillar = {"globoapp": {"version": "1.0", "workers": "auto", "memory_max": "600M"}}
+    assert settings.resolve(pillar, None, HERE, capacity=Capacity(2, 8 << 30)).settings.worker_count == 2
 
 
 def test_other_values_are_other_settings():

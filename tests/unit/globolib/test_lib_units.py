@@ -113,6 +113,16 @@ def test_what_pillar_says_of_gunicorn():
 
 
 @pytest.mark.parametrize("candidate", [False, True])
+def test_limits_are_those_of_both_units(candidate):
+    limited = units.release_unit(SHOP.at(memory_max="512M", cpu_quota="150%", tasks_max=100), candidate)
+    assert [line for line in directives(limited) if line not in directives(units.release_unit(SHOP, candidate))] == [
+        ("[Service]", "MemoryMax=512M"),
+        ("[Service]", "CPUQuota=150%"),
+        ("[Service]", "TasksMax=100"),
+    ]
+
+
+@pytest.mark.parametrize("candidate", [False, True])
 def test_the_app_may_do_little(candidate):
     lines = [line for section, line in directives(units.release_unit(SHOP, candidate)) if section == "[Service]"]
     assert {"PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX", "CapabilityBoundingSet=", "UMask=0077"} <= set(

@@ -4,8 +4,9 @@ What stands in the way of a deploy, found before anything is touched: all of it 
 :func:`examine` asks; :func:`problems` judges, and is pure.
 """
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from globolib import accounts, artifact, files, limits, units, virtualenv
 from globolib.accounts import Accounts
@@ -23,6 +24,14 @@ from globolib.virtualenv import Interpreter
 MIB = 1 << 20
 # A virtualenv of the 2020 pins is 25 MB, uv beside it 60.
 VIRTUALENV_BYTES = 100 * MIB
+# What the unit of a release (units.py) does not let it see, with the directive.
+HIDDEN = {
+    "/home": "ProtectHome=yes",
+    "/root": "ProtectHome=yes",
+    "/run/user": "ProtectHome=yes",
+    "/tmp": "PrivateTmp=yes",
+    "/var/tmp": "PrivateTmp=yes",
+}
 # What the artifact and the interpreter are found by: where one of these is wrong neither can be asked for.
 NEEDED = {"name", "root", "source", "checksum", "python", "wheels", "credentials", "ca"}
 
@@ -42,6 +51,10 @@ class Examination:
         What is not in the way, and a person should know.
     accounts
         What the host knows of the account and the group of the service; None where their names are wrong.
+    real_root
+        ``root`` without symlinks.
+    noexec
+        The nearest parent of it that exists, where its file system runs no program; else empty.
     """
 
     artifact: Artifact | None = None
@@ -51,6 +64,8 @@ class Examination:
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     accounts: Accounts | None = None
+    real_root: str = ""
+    noexec: str = ""
 
 
 def examine(minion: Minion, resolution: Resolution, host: Host, published: bool = False) -> Examination:
@@ -63,8 +78,11 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     settings, failures, notes = resolution.settings, [], []
     free = files.free_bytes(settings.root)
     known = None if resolution.invalid & {"name", "user", "group"} else accounts.look(settings)
+    place = Examination(
+        free=free, accounts=known, real_root=os.path.realpath(settings.root), noexec=files.noexec(settings.root)
+    )
     if not settings.release or resolution.invalid & NEEDED:
-        return Examination(free=free, accounts=known)
+        return place
     made = interpreter = target = None
     try:
         interpreter = virtualenv.interpreter(settings.python)
@@ -93,7 +111,9 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
                 virtualenv.installer(minion, settings, interpreter)
             except Failure as failure:
                 failures.append(str(failure))
-    return Examination(made, interpreter, target, free, tuple(failures), tuple(notes), known)
+    return replace(
+        place, artifact=made, interpreter=interpreter, target=target, failures=tuple(failures), notes=tuple(notes)
+    )
 
 
 def _unknown(minion: Minion, settings: Settings, host: Host, failure: str) -> str:
@@ -120,6 +140,8 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
         return [*found, "systemd is not running this machine: the service is a systemd unit"]
     if not resolution.invalid & {"port", "bind", "name"}:
         found += port_problems(settings, host)
+    if "root" not in resolution.invalid:
+        found += _root(settings, examined)
     if examined.accounts:
         found += accounts.problems(settings, examined.accounts)
     if examined.artifact:
@@ -128,6 +150,23 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
     found += examined.failures
     if settings.release and not resolution.invalid & NEEDED:
         found += _room(minion_id, resolution, host, examined)
+    return found
+
+
+def _root(settings: Settings, examined: Examination) -> list[str]:
+    """Whether the service can see its release where it is, and run programs there."""
+    paths = {settings.root, examined.real_root}
+    found = [
+        f"root is {settings.root}: the service cannot see what is below {above} (its unit says {directive}); choose "
+        f"another one, like /srv/{settings.name}/releases"
+        for above, directive in HIDDEN.items()
+        if any(path.startswith(f"{above}/") for path in paths)
+    ]
+    if examined.noexec:
+        found.append(
+            f"root is {settings.root}: the file system of {examined.noexec} is mounted noexec, so no virtualenv runs "
+            "there; mount it without noexec, or choose another root"
+        )
     return found
 
 

@@ -20,7 +20,7 @@ import zipfile
 from dataclasses import dataclass, field
 
 import psutil
-from globolib import checks, commands, drain, ledger, processes, release, run, settings, steps, systemd, text
+from globolib import checks, commands, drain, ledger, preflight, processes, release, run, settings, steps, systemd, text
 from globolib.errors import Failure
 from globolib.host import Owner
 from globolib.layout import Layout, release_of
@@ -314,6 +314,7 @@ class Machine:
         monkeypatch.setattr(commands, "run", self.systemd.run)
         monkeypatch.setattr(systemd, "BOOTED", str(tmp_path))
         monkeypatch.setattr(release, "OWNER", (os.getuid(), os.getgid()))
+        monkeypatch.setattr(preflight, "HIDDEN", {})  # tests have their directory below /tmp
         monkeypatch.setattr(drain, "QUIET", 0.01)
         monkeypatch.setattr(os, "fsync", lambda fd: None)  # nothing here is about power cuts
         monkeypatch.setitem(checks.SECONDS, "deadline", (0, 600))

@@ -7,7 +7,7 @@ import re
 import socket
 
 import pytest
-from globolib import artifact, files, preflight, run, virtualenv
+from globolib import artifact, files, preflight, run, units, virtualenv
 from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
@@ -128,6 +128,30 @@ def test_a_reserve_that_is_wrong_asks_for_no_room():
 def test_room_is_not_judged_where_the_place_or_the_size_is_not_known(key):
     resolution = Resolution(SETTINGS, invalid=frozenset([key]))
     assert preflight.problems("web1", resolution, HOST, Examination(free=0)) == []
+
+
+@pytest.mark.parametrize("above", ["/home", "/root", "/run/user", "/tmp", "/var/tmp"])
+def test_a_root_that_the_service_cannot_see(above):
+    directive = "PrivateTmp=yes" if "tmp" in above else "ProtectHome=yes"
+    words = f"the service cannot see what is below {above} (its unit says {directive}); choose another one, like /srv/"
+    for root, real in ((f"{above}/x/y", ""), ("/srv/x/y", f"{above}/x")):
+        examined = dataclasses.replace(FINE, real_root=real)
+        (line,) = preflight.problems("web1", Resolution(SETTINGS.at(root=root)), HOST, examined)
+        assert line.startswith(f"root is {root}: {words}")
+    assert f"\n{directive}\n" in units.release_unit(SETTINGS)  # else it could see it
+    beside = Resolution(SETTINGS.at(root=f"{above}s/x"))
+    assert preflight.problems("web1", beside, HOST, FINE) == []
+
+
+def test_a_root_where_no_program_runs():
+    examined = dataclasses.replace(FINE, noexec="/opt")
+    (line,) = preflight.problems("web1", Resolution(SETTINGS), HOST, examined)
+    assert line == (
+        "root is /opt/x/y: the file system of /opt is mounted noexec, so no virtualenv runs there; mount it without "
+        "noexec, or choose another root"
+    )
+    wrong = Resolution(SETTINGS, frozenset(["root"]), ("root is wrong",))
+    assert preflight.problems("web1", wrong, HOST, examined) == ["root is wrong"]
 
 
 SINGLE = {"name": "globoapp", "version": "1.0", "wsgi": "api:app", "health": {"path": "/"}}
@@ -312,3 +336,15 @@ def test_an_account_that_exists_is_used_as_it_is_or_refused(machine):
     (line,) = problems(machine, "1.0", globoapp={"group": "no group", "user": "nobody", "uid": 980})
     assert line.startswith("group is 'no group'")
     assert problems(machine, "1.0", globoapp={"user": "nobody"}) == []
+
+
+def test_the_root_is_looked_at_without_links(machine, monkeypatch, tmp_path):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "link").symlink_to("hidden")
+    monkeypatch.setattr(preflight, "HIDDEN", {str(tmp_path / "hidden"): "ProtectHome=yes"})
+    (line,) = problems(machine, "1.0", globoapp={"root": str(tmp_path / "link/x/y")})
+    assert line.startswith(f"root is {tmp_path}/link/x/y: the service cannot see what is below {tmp_path}/hidden ")
+    assert problems(machine, "1.0") == []
+    monkeypatch.setattr(files, "noexec", lambda path: str(tmp_path))
+    (line,) = problems(machine, "1.0")
+    assert f"the file system of {tmp_path} is mounted noexec" in line

@@ -86,6 +86,12 @@ def test_it_has_the_workers_that_pillar_says_and_a_line_for_each_request(gunicor
     wait_for(lambda: "GET /asked" in server.log.read_text(), "the line of the request")
 
 
+def test_a_factory_makes_the_app(gunicorn):
+    server = gunicorn(settings=DEFAULTS, wsgi="api:create(answer='from the factory')", workers=1)
+    server.ready(1)
+    assert server.get().endswith(b"from the factory")
+
+
 def test_a_version_with_its_state_in_one_process_has_one_worker(gunicorn):
     server = gunicorn(settings=DEFAULTS.at(workers=3, worker_count=3), workers=1)
     server.ready(1)

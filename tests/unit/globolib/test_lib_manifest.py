@@ -66,6 +66,40 @@ WRONG = {
     "a version that is a number": ({"version": 1.0}, "says version 1.0, wanted '1.0'"),
     "a command": ({"wsgi": "api.py; rm -rf /"}, "says wsgi 'api.py; rm -rf /': module:callable"),
     "two lines": ({"wsgi": "api:app\n"}, "says wsgi 'api:app\\n': module:callable"),
+    "a factory with a command": (
+        {"wsgi": "api:create_app(__import__('os'))"},
+        "module:callable or module:factory(...)",
+    ),
+    "a factory that is not called to its end": ({"wsgi": "api:create_app("}, "module:callable or module:factory(...)"),
+    "a call of a call": ({"wsgi": "api:create_app()()"}, "module:callable or module:factory(...) with plain values"),
+    "a factory with a line end": ({"wsgi": "api:create_app('a\nb')"}, "module:callable or module:factory(...)"),
+    "a factory with a variable": ({"wsgi": "api:create_app('$HOME')"}, "module:callable or module:factory(...)"),
+    "an attribute of a module that is called": ({"wsgi": "api:x.create_app()"}, "module:callable or module:factory"),
+    "headers that are a list": (
+        {"health": {"path": "/", "headers": ["Host: x"]}},
+        "says health:headers ['Host: x']: an object of names and texts",
+    ),
+    "a header of two lines": (
+        {"health": {"path": "/", "headers": {"Host": "x\r\nEvil: 1"}}},
+        "says health:headers Host 'x\\r\\nEvil: 1': a text of visible ASCII",
+    ),
+    "a header that is a number": (
+        {"health": {"path": "/", "headers": {"X-One": 1}}},
+        "says health:headers X-One 1: a text of visible ASCII",
+    ),
+    "a header with spaces around it": ({"health": {"path": "/", "headers": {"X": " x"}}}, "headers X ' x': a text of"),
+    "a name that is none": (
+        {"health": {"path": "/", "headers": {"X One": "1"}}},
+        "says health:headers 'X One': no header that a health check can have",
+    ),
+    "a header of the question itself": (
+        {"health": {"path": "/", "headers": {"connection": "keep-alive"}}},
+        "says health:headers 'connection': no header that a health check can have",
+    ),
+    "a header twice": (
+        {"health": {"path": "/", "headers": {"Host": "a", "HOST": "b"}}},
+        "says health:headers 'HOST': it is there twice",
+    ),
     "no wsgi": ({"wsgi": None}, "says wsgi None: module:callable"),
     "no workers": ({"workers": 0}, "says workers 0: a whole number from 1"),
     "true workers": ({"workers": True}, "says workers True: a whole number from 1"),
@@ -114,3 +148,23 @@ def test_all_that_is_wrong_is_told_at_once():
 )
 def test_whether_it_runs_on_a_python(wanted, python, fits):
     assert Manifest("globoapp", "1.0", "api:app", python=wanted).runs_on(python) is fits
+
+
+@pytest.mark.parametrize(
+    "wsgi",
+    [
+        "shop.wsgi:application",
+        "api:create_app()",
+        "api:create_app('production', debug=False)",
+        'shop.web:make("a/b.toml", 2,-1.5, None)',
+    ],
+)
+def test_a_target_is_a_callable_or_a_factory(wsgi):
+    assert manifest.problems({**SHORT, "wsgi": wsgi}, "globoapp", "1.0") == []
+
+
+def test_headers_of_a_health_check():
+    headers = {"Host": "shop.example.com", "X-Forwarded-Proto": "https", "X-Empty": "", "Accept": "a, b"}
+    data = {**SHORT, "health": {"path": "/", "headers": headers}}
+    assert manifest.problems(data, "globoapp", "1.0") == []
+    assert manifest.parsed(data).health == Health("/", headers=headers)

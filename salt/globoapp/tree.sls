@@ -2,14 +2,26 @@
 include:
   - globoapp.settings
 
-# An account that is there is used as it is: this tree alters none that it has not made.
-{% if not app.user_exists %}
-system user {{ app.user }} exists:
+# What is there is used as it is: this tree alters no account and no group that it has not made.
+{% if app.new_group %}
+system group {{ app.new_group }} exists:
+  group.present:
+    - failhard: False
+    - name: {{ app.new_group | tojson }}
+    - system: True
+    - gid: {{ app.gid or 'null' }}
+    - require:
+      - sls: globoapp.settings
+{% endif %}
+{% if app.new_user %}
+system user {{ app.new_user }} exists:
   user.present:
     - failhard: False
-    - name: {{ app.user }}
+    - name: {{ app.new_user | tojson }}
     - system: True
-    - usergroup: True
+    - uid: {{ app.uid or 'null' }}
+    - gid: {{ app.primary | tojson if app.primary else 'null' }}
+    - usergroup: {{ not app.primary }}
     - home: /nonexistent
     - createhome: False
     - shell: /usr/sbin/nologin

@@ -1,5 +1,6 @@
 """Salt's real loaders on the real tree, without daemons: a minion whose files come from this checkout."""
 
+import os
 import shutil
 import tempfile
 
@@ -52,5 +53,7 @@ def loaders(minion):
 
 @pytest.fixture
 def pillar(tmp_path):
-    """A pillar for a deploy of 1.0 below the test's directory."""
-    return {"globoapp": {"version": "1.0", "root": str(tmp_path / "root"), "prove": 0, "soak": 0, "reserve": 0}}
+    """A pillar for a deploy of 1.0 to a directory of the test's own; below /tmp no service could see it."""
+    root = f"/opt/globoapp-tests-{os.getpid()}/{tmp_path.name}"
+    yield {"globoapp": {"version": "1.0", "root": root, "prove": 0, "soak": 0, "reserve": 0}}
+    shutil.rmtree(os.path.dirname(root), ignore_errors=True)

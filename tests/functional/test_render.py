@@ -85,6 +85,38 @@ def test_the_way_of_a_deploy(loaders, pillar, case):
     assert (f"{name} {version} serves", "globoapp.serving") in low
 
 
+# What the tree makes of accounts: the arguments of group.present and user.present, by what pillar says.
+ACCOUNTS = {
+    "nothing": ({}, None, {"name": "globoapp", "uid": None, "gid": None, "usergroup": True}),
+    "a user that exists": ({"user": "nobody"}, None, None),
+    "numbers": (
+        {"user": "my-app", "uid": 980, "gid": 981},
+        {"name": "my-app", "gid": 981},
+        {"name": "my-app", "uid": 980, "gid": "my-app", "usergroup": False},
+    ),
+    "a new group": (
+        {"group": "web-apps"},
+        {"name": "web-apps", "gid": None},
+        {"name": "globoapp", "uid": None, "gid": "web-apps", "usergroup": False},
+    ),
+    "a group that exists": (
+        {"group": "www-data"}, None, {"name": "globoapp", "uid": None, "gid": "www-data", "usergroup": False}
+    ),
+    "a new group for a user that exists": ({"user": "nobody", "group": "on"}, {"name": "on", "gid": None}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ACCOUNTS)
+def test_accounts_are_made_where_there_are_none(loaders, pillar, case):
+    more, *expected = ACCOUNTS[case]
+    low = loaders.modules.state.show_low_sls("globoapp.tree", pillar=merged(pillar, {"globoapp": more}))
+    made = {one["state"]: one for one in low if one["fun"] == "present"}
+    for state, wanted in zip(("group", "user"), expected, strict=True):
+        one = made.get(state)
+        assert (one and {key: one.get(key) for key in wanted or {}}) == wanted
+        assert one is None or one["system"] is True
+
+
 @pytest.mark.parametrize("sls", SLS)
 def test_each_sls_by_itself(loaders, pillar, sls):
     low = steps(loaders.modules.state.show_low_sls(sls, pillar=pillar))
@@ -156,7 +188,7 @@ def test_no_sls_breaks_or_obeys_bad_input(loaders, pillar, key, value):
     assert "cmd.run" not in [function for _, function in low]
 
 
-def test_bad_input_is_told_and_nothing_is_touched(loaders, pillar, tmp_path):
+def test_bad_input_is_told_and_nothing_is_touched(loaders, pillar):
     pillar["globoapp"].update(version=1.10, port=0, prot=1)
     for sls in ("globoapp", "globoapp.record", "globoapp.service"):
         run = loaders.modules.state.sls(sls, pillar=pillar)
@@ -166,14 +198,14 @@ def test_bad_input_is_told_and_nothing_is_touched(loaders, pillar, tmp_path):
         assert lines[0] == "Nothing was touched. To be put right first:"
         assert [re.match(r"  - (\S+) is", line)[1] for line in lines[1:]] == ["globoapp:prot", "version", "port"]
         assert not any(one["changes"] for one in states)
-        assert os.listdir(tmp_path) == []
+        assert not os.path.exists(pillar["globoapp"]["root"])
 
 
-def test_a_dry_run_renders_what_a_run_would(loaders, pillar, tmp_path):
+def test_a_dry_run_renders_what_a_run_would(loaders, pillar):
     run = loaders.modules.state.sls("globoapp", pillar=pillar, test=True)
     states = list(getattr(run, "raw", run).values())
     assert {one["result"] for one in states} == {True, None}, [one["comment"] for one in states if not one["result"]]
-    assert os.listdir(tmp_path) == []
+    assert not os.path.exists(pillar["globoapp"]["root"])
 
 
 @pytest.mark.parametrize(("minion_id", "top"), [("web7", {"base": ["globoapp"]}), ("db1", {})])

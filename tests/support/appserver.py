@@ -134,7 +134,7 @@ class Server:
         assert self.process.poll() is None, self.log.read_text()
         health = self.release.manifest["health"]
         try:
-            answer = requests.get(self.url + health["path"], timeout=5)
+            answer = requests.get(self.url + health["path"], headers=health.get("headers"), timeout=5)
             body = answer.json()
         except (requests.RequestException, ValueError):
             return False

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from globolib import limits, serving, variables
 from globolib.minion import Call
 
 # Seconds, with the range in which they make sense.
@@ -25,8 +26,9 @@ OF_ONE_DEPLOY = ("version", "port", "prove", "soak", "timeout", "deadline", "loc
 VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")
+# Of DynamicUser=, nobody, and the 16-bit -1 (systemd's UIDS-GIDS.md).
+SYSTEMD_IDS = range(61184, 65536)
 SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # What a header takes: a token is visible ASCII (RFC 6750), a user has no colon, neither has controls (RFC 7617).
 CREDENTIAL = {
     "token": re.compile(r"[!-~]+\Z"),
@@ -126,19 +128,6 @@ def credentials_problem(value: Any) -> str | None:
     return None
 
 
-def environment_problem(value: Any) -> str | None:
-    """What is wrong with the variables for the app, or None."""
-    if not isinstance(value, Mapping):
-        return f"environment is a {type(value).__name__}: it must be a mapping of variable to value"
-    bad = [name for name in value if not VARIABLE.match(str(name))]
-    if bad:
-        return f"environment has {bad[0]!r}: a variable's name is letters, digits and _"
-    bad = [name for name, text in value.items() if not isinstance(text, (str, int)) or "\n" in str(text)]
-    if bad:
-        return f"environment:{bad[0]} must be one line of text"
-    return None
-
-
 def _seconds_problem(key: str, value: Any) -> str | None:
     low, high = SECONDS[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
@@ -160,6 +149,24 @@ def _user_problem(value: Any) -> str | None:
     return None
 
 
+def _group_problem(value: Any) -> str | None:
+    if not isinstance(value, str) or not USER.match(value):
+        return f"group is {value!r}: lower-case letters, digits, - and _, beginning with a letter"
+    if value == "root":
+        return "group is 'root': the app is to run with a group that may do nothing else"
+    return None
+
+
+def _id_problem(key: str, value: Any) -> str | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not 1 <= value < 1 << 31 or value in SYSTEMD_IDS:
+        return (
+            f"{key} is {value!r}: a whole number without quotes, from 1 to 2147483647 without 61184 to 65535, which "
+            "are systemd's own"
+        )
+    return None
+
+
 def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """``(key, problem or None)`` for each setting that can be judged by itself."""
     yield "version", None if values["version"] is None else version_problem(values["version"])
@@ -169,10 +176,16 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     for key in ("source", "wheels"):
         yield key, url_problem(key, values[key])
     yield "keep", keep_problem(values["keep"])
-    yield "environment", environment_problem(values["environment"])
+    yield from (("environment", problem) for problem in variables.problems(values["environment"]))
     yield "name", _name_problem(values["name"])
     if values["user"] != values["name"]:
         yield "user", _user_problem(values["user"])
+    if values["group"] != "":
+        yield "group", _group_problem(values["group"])
+    for key in ("uid", "gid"):
+        yield key, None if values[key] is None else _id_problem(key, values[key])
+    yield from serving.problems(values)
+    yield from limits.problems(values)
     if values["installer"] not in ("auto", "uv", "pip"):
         yield "installer", f"installer is {values['installer']!r}: auto, uv or pip"
     if values["checksum"] is not None and not SHA256.match(str(values["checksum"])):

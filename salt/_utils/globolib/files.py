@@ -179,8 +179,19 @@ def contents(path: str) -> dict[str, str]:
     return found
 
 
-def free_bytes(path: str) -> int:
-    """Bytes that root may still write on the file system of ``path`` or of its nearest parent that exists."""
+def nearest(path: str) -> str:
+    """``path``, or its nearest parent that exists."""
     while not os.path.exists(path):
         path = os.path.dirname(path)
-    return shutil.disk_usage(path).free
+    return path
+
+
+def noexec(path: str) -> str:
+    """The nearest parent of ``path`` that exists, where its file system is mounted noexec; else empty."""
+    there = nearest(path)
+    return there if os.statvfs(there).f_flag & os.ST_NOEXEC else ""
+
+
+def free_bytes(path: str) -> int:
+    """Bytes that root may still write on the file system of ``path`` or of its nearest parent that exists."""
+    return shutil.disk_usage(nearest(path)).free

@@ -1,5 +1,6 @@
-# gunicorn's settings for every release: what differs between releases is in their manifest.
-# Managed by Salt. Read by gunicorn at start, from the release's directory.
+# gunicorn's settings for every release: what differs between releases is in their manifest, what pillar says in
+# gunicorn.json beside this file. Managed by Salt. Read by gunicorn at start, from the release's directory.
+import collections
 import contextlib
 import json
 import os
@@ -10,17 +11,28 @@ from typing import Any
 
 with open("manifest.json", encoding="utf-8") as handle:
     manifest = json.load(handle)
+try:
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "gunicorn.json"), encoding="utf-8") as handle:
+        told = json.load(handle)
+except FileNotFoundError:
+    told = {}
 
 _runtime = os.environ["RUNTIME_DIRECTORY"]
 
 worker_class = "gthread"
-workers = manifest.get("workers", 1)
-threads = manifest.get("threads", 4)
+# State in the memory of a process: two of them would each have half of it. A manifest that says nothing and wants one
+# worker is taken to mean that.
+_single = manifest.get("single_process", manifest.get("workers", 1) == 1)
+workers = 1 if _single else told.get("workers") or manifest.get("workers", 1)
+threads = told.get("threads") or manifest.get("threads", 4)
 # A keep-alive client of a worker that ends loses its next request: gunicorn closes after each answer.
 keepalive = 0
-graceful_timeout = 30
-timeout = 30
+graceful_timeout = told.get("graceful_timeout", 30)
+timeout = told.get("timeout", 30)
+max_requests = told.get("max_requests", 0)
+max_requests_jitter = told.get("max_requests_jitter", 0)
 errorlog = "-"
+accesslog = "-" if told.get("access_log") else None
 # gunicorn 25 and later open a command socket in the home directory, one path for all instances; 20.0.4 ignores this.
 control_socket_disable = True
 worker_tmp_dir = _runtime
@@ -64,8 +76,23 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
     _progress(worker)
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    """In a worker that ends in order: if it has answered its max_requests, that is no crash."""
+    if worker.nr >= worker.max_requests:
+        with open(f"{_runtime}/recycled-{worker.pid}", "w", encoding="ascii"):
+            pass
+
+
+# The workers that ended last, for who watches a deploy: marks of older ones are taken away.
+_ended: Any = collections.deque()
+
+
 def child_exit(server: Any, worker: Any) -> None:
     """A worker has ended: it is not ready any more."""
     for mark in ("ready", "progress"):
         with contextlib.suppress(FileNotFoundError):  # it ended before it had loaded the app
             os.unlink(f"{_runtime}/{mark}-{worker.pid}")
+    _ended.append(worker.pid)
+    while len(_ended) > 100:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{_runtime}/recycled-{_ended.popleft()}")

@@ -126,8 +126,7 @@ def ask(place: Where, path: str, deadline: float, headers: Mapping[str, str] | N
     started = time.monotonic()
     connection = _Connection(place, started + deadline)
     try:
-        given = {"Connection": "close", "User-Agent": "globoapp-health", **(headers or {})}
-        connection.request("GET", path, headers=given)
+        connection.request("GET", path, headers=_headers(headers or {}))
         with connection.getresponse() as response:
             body = response.read(MOST)
             if response.length and len(body) < MOST:
@@ -135,6 +134,13 @@ def ask(place: Where, path: str, deadline: float, headers: Mapping[str, str] | N
     finally:
         connection.close()
     return Answer(response.status, text.line(body, MOST), time.monotonic() - started)
+
+
+def _headers(more: Mapping[str, str]) -> dict[str, str]:
+    """Our own headers and these, which go before ours whatever the case of their names."""
+    given = {name.lower() for name in more}
+    ours = {"Connection": "close", "User-Agent": "globoapp-health"}
+    return {**{name: value for name, value in ours.items() if name.lower() not in given}, **more}
 
 
 def judge(answer: Answer, health: Health) -> str | None:
@@ -168,7 +174,7 @@ def once(place: Where, health: Health, deadline: float) -> tuple[str | None, Ans
         Seconds for all of it.
     """
     try:
-        answer = ask(place, path_of(health), deadline)
+        answer = ask(place, path_of(health), deadline, health.headers)
     except NO_ANSWER as error:
         return f"no answer: {_words(error)}", None
     return judge(answer, health), answer
@@ -212,7 +218,7 @@ class Probe(threading.Thread):
 
     def _failure(self) -> str | None:
         try:
-            status = ask(self._place, path_of(self._health), PATIENCE).status
+            status = ask(self._place, path_of(self._health), PATIENCE, self._health.headers).status
         except NO_ANSWER as error:
             return _words(error)
         return f"status {status}" if status >= 500 else None

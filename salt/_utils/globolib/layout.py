@@ -106,6 +106,11 @@ class Layout:
         return self.own_file("gunicorn.conf.py")
 
     @property
+    def gunicorn_settings(self) -> str:
+        """What pillar says of gunicorn, beside gunicorn.conf.py, which reads it: a JSON file."""
+        return self.own_file("gunicorn.json")
+
+    @property
     def looked(self) -> str:
         """When the beacon looked last: gone with the boot."""
         return os.path.join(self.run, f"{self.name}-looked")
@@ -123,6 +128,11 @@ class Layout:
     def candidate_gunicorn_conf(self) -> str:
         """gunicorn's settings for candidates."""
         return os.path.join(self.candidate, "gunicorn.conf.py")
+
+    @property
+    def candidate_gunicorn_settings(self) -> str:
+        """What pillar says of gunicorn, for candidates."""
+        return os.path.join(self.candidate, "gunicorn.json")
 
     def release(self, release: str) -> str:
         """The directory of a release."""

@@ -7,19 +7,33 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from globolib import serving
+
 NAME = "manifest.json"
 LOCK = "requirements.lock"
-WSGI = re.compile(r"[\w.]+:[\w.]+\Z")
 ARGUMENTS = 64  # of a release command, with its program
+# module:callable, or module:factory(...) with plain values, as gunicorn takes them from 20.0.1 on.
+_VALUE = r"""(?:'[\w ./:@+-]*'|"[\w ./:@+-]*"|-?\d+(?:\.\d+)?|True|False|None)"""
+_ARGUMENT = rf"(?:[A-Za-z_]\w*=)?{_VALUE}"
+WSGI = re.compile(rf"[\w.]+:(?:[\w.]+|[A-Za-z_]\w*\((?:{_ARGUMENT}(?:, ?{_ARGUMENT})*)?\))\Z", re.ASCII)
+# A header of a health check (RFC 9110): a token, and visible ASCII with spaces inside.
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+HEADER_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?\Z")
+# What says how the question itself is sent.
+HEADERS_OF_OURS = ("connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade")
 
 
 @dataclass(frozen=True)
 class Health:
-    """What a healthy release answers: to ``GET path``, this status, and these keys in its JSON object."""
+    """
+    What a healthy release answers: to ``GET path`` with these request headers on top of our own, this status, and these
+    keys in its JSON object.
+    """
 
     path: str = "/"
     status: int = 200
     json: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,10 @@ class Manifest:
     """
     ``python`` is a range as packages state it (PEP 440); ``release_command`` is what a deploy runs before the release
     serves: a program and its arguments, without a shell, or nothing; ``data`` is the manifest as it was written.
+
+    ``single_process`` says that the app keeps state in its process: more than one worker would each have a part of it.
+    A manifest that does not say so, and wants one worker, is taken to mean it: 1.0 and 1.1 were published before the
+    field was there.
     """
 
     name: str
@@ -34,6 +52,7 @@ class Manifest:
     wsgi: str
     workers: int = 1
     threads: int = 4
+    single_process: bool = False
     python: str = ""
     health: Health = Health()
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -54,10 +73,21 @@ def parsed(data: Any) -> Manifest:
         workers=data.get("workers", 1),
         threads=data.get("threads", 4),
         python=data.get("python", ""),
-        health=Health(health["path"], health.get("status", 200), health.get("json") or {}),
+        health=Health(health["path"], health.get("status", 200), health.get("json") or {}, health.get("headers") or {}),
+        single_process=data.get("single_process", data.get("workers", 1) == 1),
         data=data,
         release_command=tuple(data.get("release_command", ())),
     )
+
+
+def worker_count(manifest: Manifest, text: str | None) -> int:
+    """
+    How many workers a release has.
+
+    text
+        What pillar says of gunicorn: the JSON file that its instances, or its candidates, read at their start.
+    """
+    return serving.worker_count(text, manifest.single_process, manifest.workers)
 
 
 def problems(data: Any, name: str, version: str) -> list[str]:
@@ -69,11 +99,14 @@ def problems(data: Any, name: str, version: str) -> list[str]:
         f"{NAME} says {key} {data.get(key)!r}, wanted {want!r}" for key, want in wanted.items() if data.get(key) != want
     ]
     if not WSGI.match(str(data.get("wsgi"))):
-        found.append(f"{NAME} says wsgi {data.get('wsgi')!r}: module:callable")
+        found.append(f"{NAME} says wsgi {data.get('wsgi')!r}: module:callable or module:factory(...) with plain values")
     for key in ("workers", "threads"):
         value = data.get(key, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             found.append(f"{NAME} says {key} {value!r}: a whole number from 1")
+    single = data.get("single_process", False)
+    if not isinstance(single, bool) or (single and data.get("workers", 1) != 1):
+        found.append(f"{NAME} says single_process {single!r}: true, with one worker, or false")
     try:
         SpecifierSet(data.get("python", ""))
     except (InvalidSpecifier, AttributeError, TypeError):
@@ -97,6 +130,8 @@ def _is_argument(value: Any) -> bool:
 
 
 def _health_problems(health: Any) -> list[str]:
+    if isinstance(health, dict) and (lines := _header_problems(health.get("headers") or {})):
+        return lines
     if (
         isinstance(health, dict)
         and isinstance(health.get("path"), str)
@@ -106,3 +141,18 @@ def _health_problems(health: Any) -> list[str]:
     ):
         return []
     return [f"{NAME} says health {health!r}: a path that begins with /, a status, perhaps json"]
+
+
+def _header_problems(headers: Any) -> list[str]:
+    if not isinstance(headers, dict):
+        return [f"{NAME} says health:headers {headers!r}: an object of names and texts"]
+    found, seen = [], set()
+    for name, value in headers.items():
+        if not HEADER_NAME.match(name) or name.lower() in HEADERS_OF_OURS:
+            found.append(f"{NAME} says health:headers {name!r}: no header that a health check can have")
+        elif not isinstance(value, str) or not HEADER_VALUE.match(value):
+            found.append(f"{NAME} says health:headers {name} {value!r}: a text of visible ASCII")
+        if name.lower() in seen:
+            found.append(f"{NAME} says health:headers {name!r}: it is there twice")
+        seen.add(name.lower())
+    return found

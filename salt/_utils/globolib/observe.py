@@ -15,8 +15,8 @@ from globolib.settings import Settings
 log = logging.getLogger(__name__)
 
 SEEN_DEADLINE = 10  # seconds that the way back waits for evidence
-# Seconds without a request taken up or answered, while questions wait, after which a worker is stuck: twice what
-# gunicorn.conf.py allows a request at the end (graceful_timeout).
+# Seconds without a request taken up or answered, while questions wait, after which a worker is stuck; at least twice
+# what a request is allowed at the end (graceful_timeout).
 STUCK = 60
 
 
@@ -76,21 +76,27 @@ def stays(
     role: str = LIVE,
 ) -> None:
     """Watch the release for so many seconds: the same workers, right answers. Raises Failure at the first other one."""
-    unit = settings.layout.instance(settings.release, role)
+    unit, known = settings.layout.instance(settings.release, role), set(pids)
+
+    def same_workers() -> None:
+        nonlocal known
+        children = processes.children(systemd.unit(unit).pid)
+        now = set(survey.ready(settings.layout, settings.release, children, role))
+        # One that has answered its max_requests ends in order, and another one comes.
+        recycled = survey.recycled(settings.layout, settings.release, role)
+        if known - now - recycled or (now - known and not recycled):
+            raise Failure(f"its workers did not stay: {sorted(known)} were there, now {sorted(now) or 'none'}")
+        known = now
 
     def steady() -> None:
-        now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), role)
-        if now != pids:
-            raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
+        same_workers()
         problem, _ = health.once(where, wanted, settings.timeout)
         if problem:
             raise Failure(f"GET {wanted.path}: {problem}")
 
     if seconds:
         waiting.hold(seconds, steady, every=min(0.2, seconds))
-    now = survey.ready(settings.layout, settings.release, processes.children(systemd.unit(unit).pid), role)
-    if now != pids:
-        raise Failure(f"its workers did not stay: {list(pids)} were there, now {list(now) or 'none'}")
+    same_workers()
 
 
 def each(*actions: Callable[[], object]) -> str:
@@ -148,6 +154,7 @@ def is_stuck(settings: Settings, where: health.Where, wanted: Health) -> bool:
     Whether there is proof that nothing works any more: no worker lives, or none of them has taken up or answered a
     request for STUCK seconds while it was being asked. Anything else is slow, or wrong, and no reason for a restart.
     """
+    longest = max(STUCK, 2 * settings.graceful_timeout)
     layout, name = settings.layout, settings.release
     asked = time.monotonic_ns()
 
@@ -159,6 +166,6 @@ def is_stuck(settings: Settings, where: health.Where, wanted: Health) -> bool:
         if health.once(where, wanted, settings.timeout)[1] is not None:
             return False
         last = max(asked, *(survey.progress(layout, name, pid) for pid in workers))
-        return True if time.monotonic_ns() - last > STUCK * 1e9 else None
+        return True if time.monotonic_ns() - last > longest * 1e9 else None
 
-    return bool(waiting.until(judged, STUCK + settings.deadline))
+    return bool(waiting.until(judged, longest + settings.deadline))

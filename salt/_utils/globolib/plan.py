@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from globolib import units
 from globolib.host import Host
 from globolib.layout import STANDIN
+from globolib.manifest import worker_count
 from globolib.processes import overlap
 from globolib.settings import Settings
 
@@ -166,8 +167,9 @@ def proof(settings: Settings, host: Host) -> list[str]:
         strange = program.startswith("/") and host.realpath(os.path.dirname(program)) != host.realpath(bin_directory)
         if process.exe.removesuffix(REPLACED) != host.realpath(python) or strange or not program:
             wrong.append(f"{what} runs {program} ({process.exe}) instead of {python}")
-    if len(workers) < record.manifest.workers:
-        wrong.append(f"{len(workers)} of {record.manifest.workers} workers have loaded the app")
+    wanted = worker_count(record.manifest, host.texts.get(layout.gunicorn_settings))
+    if len(workers) < wanted:
+        wrong.append(f"{len(workers)} of {wanted} workers have loaded the app")
     if release in host.outdated:
         wrong.append(f"{unit}: {host.outdated[release]}")
     wrong += [f"{release}: {difference}" for difference in host.differences.get(release, ())]

@@ -4,14 +4,17 @@ What stands in the way of a deploy, found before anything is touched: all of it 
 :func:`examine` asks; :func:`problems` judges, and is pure.
 """
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from globolib import artifact, files, virtualenv
+from globolib import accounts, artifact, files, limits, units, virtualenv
+from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Host
 from globolib.layout import Layout
+from globolib.manifest import Manifest, worker_count
 from globolib.minion import Minion
 from globolib.plan import Target
 from globolib.processes import overlap
@@ -21,6 +24,14 @@ from globolib.virtualenv import Interpreter
 MIB = 1 << 20
 # A virtualenv of the 2020 pins is 25 MB, uv beside it 60.
 VIRTUALENV_BYTES = 100 * MIB
+# What the unit of a release (units.py) does not let it see, with the directive.
+HIDDEN = {
+    "/home": "ProtectHome=yes",
+    "/root": "ProtectHome=yes",
+    "/run/user": "ProtectHome=yes",
+    "/tmp": "PrivateTmp=yes",
+    "/var/tmp": "PrivateTmp=yes",
+}
 # What the artifact and the interpreter are found by: where one of these is wrong neither can be asked for.
 NEEDED = {"name", "root", "source", "checksum", "python", "wheels", "credentials", "ca"}
 
@@ -38,6 +49,12 @@ class Examination:
         Bytes that are free where the releases are.
     notes
         What is not in the way, and a person should know.
+    accounts
+        What the host knows of the account and the group of the service; None where their names are wrong.
+    real_root
+        ``root`` without symlinks.
+    noexec
+        The nearest parent of it that exists, where its file system runs no program; else empty.
     """
 
     artifact: Artifact | None = None
@@ -46,6 +63,9 @@ class Examination:
     free: int = 0
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    accounts: Accounts | None = None
+    real_root: str = ""
+    noexec: str = ""
 
 
 def examine(minion: Minion, resolution: Resolution, host: Host, published: bool = False) -> Examination:
@@ -57,8 +77,12 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     """
     settings, failures, notes = resolution.settings, [], []
     free = files.free_bytes(settings.root)
+    known = None if resolution.invalid & {"name", "user", "group"} else accounts.look(settings)
+    place = Examination(
+        free=free, accounts=known, real_root=os.path.realpath(settings.root), noexec=files.noexec(settings.root)
+    )
     if not settings.release or resolution.invalid & NEEDED:
-        return Examination(free=free)
+        return place
     made = interpreter = target = None
     try:
         interpreter = virtualenv.interpreter(settings.python)
@@ -81,13 +105,15 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
         if not made.manifest.runs_on(interpreter.version):
             wanted = f"{settings.version} wants Python {made.manifest.python}"
             failures.append(f"{wanted}, {settings.python} is {interpreter.version}")
-        known = host.virtualenv_differences.get(path)
-        if virtualenv.differences(path) if known is None else known:
+        broken = host.virtualenv_differences.get(path)
+        if virtualenv.differences(path) if broken is None else broken:
             try:
                 virtualenv.installer(minion, settings, interpreter)
             except Failure as failure:
                 failures.append(str(failure))
-    return Examination(made, interpreter, target, free, tuple(failures), tuple(notes))
+    return replace(
+        place, artifact=made, interpreter=interpreter, target=target, failures=tuple(failures), notes=tuple(notes)
+    )
 
 
 def _unknown(minion: Minion, settings: Settings, host: Host, failure: str) -> str:
@@ -114,10 +140,58 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
         return [*found, "systemd is not running this machine: the service is a systemd unit"]
     if not resolution.invalid & {"port", "bind", "name"}:
         found += port_problems(settings, host)
+    if "root" not in resolution.invalid:
+        found += _root(settings, examined)
+    if examined.accounts:
+        found += accounts.problems(settings, examined.accounts)
+    if examined.artifact:
+        found += _one_worker(settings, examined.artifact.manifest)
+        found += _tasks(settings, examined.artifact.manifest)
     found += examined.failures
     if settings.release and not resolution.invalid & NEEDED:
         found += _room(minion_id, resolution, host, examined)
     return found
+
+
+def _root(settings: Settings, examined: Examination) -> list[str]:
+    """Whether the service can see its release where it is, and run programs there."""
+    paths = {settings.root, examined.real_root}
+    found = [
+        f"root is {settings.root}: the service cannot see what is below {above} (its unit says {directive}); choose "
+        f"another one, like /srv/{settings.name}/releases"
+        for above, directive in HIDDEN.items()
+        if any(path.startswith(f"{above}/") for path in paths)
+    ]
+    if examined.noexec:
+        found.append(
+            f"root is {settings.root}: the file system of {examined.noexec} is mounted noexec, so no virtualenv runs "
+            "there; mount it without noexec, or choose another root"
+        )
+    return found
+
+
+def _one_worker(settings: Settings, manifest: Manifest) -> list[str]:
+    """Whether pillar wants more workers than the version can have. ``auto`` is one worker then."""
+    if not manifest.single_process or not isinstance(settings.workers, int) or settings.workers == 1:
+        return []
+    says = "single_process" if "single_process" in manifest.data else "workers 1, and not single_process false"
+    return [
+        f"workers is {settings.workers}: {settings.version} keeps its state in one process (its manifest says {says}), "
+        "and each worker would have its own; set workers to 1 or auto, or remove it"
+    ]
+
+
+def _tasks(settings: Settings, manifest: Manifest) -> list[str]:
+    """Whether the release may have as many threads as it takes: at its trial it does not have them all yet."""
+    workers = worker_count(manifest, units.gunicorn_settings(settings))
+    threads = settings.threads or manifest.threads
+    needed = limits.tasks_needed(workers, threads)
+    if settings.tasks_max is None or settings.tasks_max >= needed:
+        return []
+    return [
+        f"tasks_max is {settings.tasks_max}: {settings.version} takes {needed} with workers {workers} and threads "
+        f"{threads}; allow as many, and more for what the app itself starts"
+    ]
 
 
 def _room(minion_id: str, resolution: Resolution, host: Host, examined: Examination) -> list[str]:

@@ -7,7 +7,6 @@ that several processes hold the same socket.
 
 import ipaddress
 import os
-import pwd
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -15,6 +14,7 @@ import psutil
 
 from globolib import text
 from globolib.host import Listener, Owner, Process
+from globolib.serving import Capacity
 
 # The process has ended meanwhile; or it is one that not even this user may look into.
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -211,10 +211,6 @@ def _link(pid: int, name: str) -> str:
         return ""
 
 
-def account_exists(name: str) -> bool:
-    """Whether the host knows an account of this name."""
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
+def capacity() -> Capacity:
+    """The processors and the memory of this host."""
+    return Capacity(os.cpu_count() or 1, psutil.virtual_memory().total)

@@ -54,10 +54,15 @@ def restart(settings: Settings, workers: int) -> None:
     systemd.stop(standin)
 
 
+def uid_of(user: str) -> int:
+    """The uid of an account. Raises KeyError where there is none."""
+    return pwd.getpwnam(user).pw_uid
+
+
 def _same_account(settings: Settings) -> bool:
     """Whether the instance runs with the account that it is to have."""
     try:
         uid = os.stat(f"/proc/{systemd.unit(settings.layout.instance(settings.release)).pid}").st_uid
-        return uid == pwd.getpwnam(settings.user).pw_uid
+        return uid == uid_of(settings.user)
     except (OSError, KeyError):
         return False

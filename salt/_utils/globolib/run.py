@@ -41,7 +41,8 @@ def resolve(minion: Minion) -> tuple[Resolution, tuple[Entry, ...]]:
     entries = ledger.read(Settings(root=settings_of.root_of(minion.pillar)).layout.ledger)
     deployed = ledger.deployed(entries)
     here = deployed.data if deployed else None
-    return settings_of.resolve(minion.pillar, here, processes.interfaces(), minion.call), entries
+    capacity = processes.capacity()
+    return settings_of.resolve(minion.pillar, here, processes.interfaces(), minion.call, capacity), entries
 
 
 def deployed_settings(minion: Minion) -> tuple[Settings, Entry | None, tuple[Entry, ...]]:

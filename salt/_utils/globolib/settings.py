@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import checks
+from globolib import checks, limits, serving
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
+from globolib.serving import Capacity
 
 # What a run that was made by another one (a rollback, healing) is told by pillar: ``token``, ``action``, ``version``
 # and ``port``.
 INNER = "globoapp_run"
+
+NO_CAPACITY = Capacity()
 
 # Parts of the same pillar that monitoring owns and checks.
 SECTIONS = ("monitor", "notify", "credentials")
@@ -37,7 +40,8 @@ class Settings:
     """
     What one deploy is made with. One line a setting: its default. Seconds where it is a time.
 
-    ``address`` is ``bind`` as an IP address. ``version`` and ``address`` are empty where there is none.
+    ``address`` is ``bind`` as an IP address, ``worker_count`` is ``workers`` as a number; it is None where the manifest
+    says it. ``version`` and ``address`` are empty where there is none.
     """
 
     name: str = "globoapp"
@@ -46,6 +50,9 @@ class Settings:
     bind: str = "0.0.0.0"
     root: str = "/opt/globoHUB/desafio"
     user: str = "globoapp"
+    group: str = ""  # the primary group of the user
+    uid: int | None = None  # of an account that is made
+    gid: int | None = None
     source: str = "salt://{name}-{version}.zip"
     checksum: str | None = None  # the SHA-256 beside the artifact
     wheels: str = "salt://wheels"
@@ -59,9 +66,21 @@ class Settings:
     deadline: float = 20
     lock_wait: float = 60
     reserve: int = 100  # MiB
-    environment: Mapping[str, str | int] = field(default_factory=dict, repr=False)
+    workers: int | str | None = None  # the manifest's
+    threads: int | None = None  # the manifest's
+    worker_timeout: int = 30
+    graceful_timeout: int = 30
+    max_requests: int = 0
+    max_requests_jitter: int = 0
+    access_log: bool = False
+    umask: str = "0077"
+    memory_max: str | int | None = None  # no limit, so the next two
+    cpu_quota: str | None = None
+    tasks_max: int | None = None
+    environment: Mapping[str, str | float] = field(default_factory=dict, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
     address: str = "0.0.0.0"
+    worker_count: int | None = None
 
     @property
     def release(self) -> str:
@@ -91,7 +110,9 @@ class Settings:
         }
 
 
-KNOWN = tuple(one.name for one in dataclasses.fields(Settings) if one.name not in ("credentials", "address"))
+# What is no setting of pillar's, or has a check of its own.
+DERIVED = ("credentials", "address", "worker_count")
+KNOWN = tuple(one.name for one in dataclasses.fields(Settings) if one.name not in DERIVED)
 
 
 @dataclass(frozen=True)
@@ -116,6 +137,7 @@ def resolve(
     deployed: Mapping[str, Any] | None,
     interfaces: Mapping[str, Sequence[str]],
     call: Call | None = None,
+    capacity: Capacity = NO_CAPACITY,
 ) -> Resolution:
     """
     The settings that a deploy on this host would use.
@@ -130,6 +152,8 @@ def resolve(
         ``{"eth0": ["10.0.0.2"], ...}``.
     call
         What was called; None where that is not known, and the whole pillar's top level counts.
+    capacity
+        What ``workers: auto`` goes by.
 
     Returns a :class:`Resolution`, with all problems at once.
     """
@@ -171,9 +195,12 @@ def resolve(
     if "root" not in invalid:  # where processes run is compared with it later: one way to write it
         values["root"] = re.sub("/+", "/", values["root"]).rstrip("/")
     values["source"] = values["source"].replace("{name}", values["name"]).replace("{version}", values["version"])
+    memory = limits.memory_bytes(values["memory_max"], capacity.memory)
+    allowed = dataclasses.replace(capacity, memory=min(capacity.memory, memory or capacity.memory))
     settings = Settings(
         **values,
         address=address or "",
+        worker_count=serving.auto_workers(allowed) if values["workers"] == serving.AUTO else values["workers"],
         credentials=None if "credentials" in invalid else _credentials(section.get("credentials")),
     )
     return Resolution(settings, invalid, tuple(problems), tuple(warnings))

@@ -22,6 +22,7 @@ def inputs(layout: Layout, release: str, record: Record) -> list[str]:
         layout.unit_file(unit),
         layout.handed,
         layout.gunicorn_conf,
+        layout.gunicorn_settings,
         layout.environment(release),
         os.path.join(record.virtualenv, ".complete"),
         *(os.path.join(directory, name) for name in record.contents),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import answers, plan, processes, prune, rollback
+from globolib import accounts, answers, plan, prune, rollback
 from globolib.errors import Failure
 from globolib.run import Run
 
@@ -202,5 +202,5 @@ def rendered(here: Run, monitor_problems: Sequence[str]) -> dict[str, Any]:
     return {
         **here.settings.shown(),
         "problems": bool(here.problems),
-        "user_exists": processes.account_exists(here.settings.user),
+        **accounts.to_make(here.settings, accounts.look(here.settings)),
     }

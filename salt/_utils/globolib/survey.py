@@ -75,6 +75,15 @@ def ready(layout: Layout, name: str, pids: Sequence[int], role: str = LIVE) -> t
     return tuple(sorted(pid for pid in pids if f"ready-{pid}" in marks))
 
 
+def recycled(layout: Layout, name: str, role: str = LIVE) -> set[int]:
+    """The pids of the workers of an instance that ended lately because they had answered their max_requests."""
+    try:
+        marks = os.listdir(layout.runtime(name, role))
+    except FileNotFoundError:
+        return set()
+    return {int(pid) for mark, _, pid in (name.partition("-") for name in marks) if mark == "recycled"}
+
+
 def progress(layout: Layout, name: str, pid: int) -> int:
     """When a worker last took up or answered a request: CLOCK_MONOTONIC in ns; 0 where it never told."""
     noted = files.read(os.path.join(layout.runtime(name), f"progress-{pid}"))

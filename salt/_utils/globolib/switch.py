@@ -10,11 +10,12 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from globolib import drain, health, observe, processes, restart, started, survey, systemd, waiting
+from globolib import drain, files, health, observe, processes, restart, started, survey, systemd, waiting
 from globolib.errors import Failure
 from globolib.host import Host
 from globolib.layout import STANDIN
 from globolib.ledger import Entry
+from globolib.manifest import worker_count
 from globolib.plan import Target, plan, proof, wanted_texts
 from globolib.settings import Settings
 from globolib.trial import reload_if_needed, write
@@ -129,7 +130,7 @@ def _take_up(settings: Settings, host: Host, steps: Mapping[str, str]) -> None:
     if systemd.hand_over(layout, [socket, *others]):
         systemd.systemctl("daemon-reload")
     if ("start" in steps or "restart" in steps) and host.workers.get(settings.release):
-        restart.restart(settings, host.releases[settings.release].manifest.workers)
+        restart.restart(settings, _workers(settings, host))
     elif "start" in steps or "restart" in steps:
         systemd.systemctl("restart" if settings.release in host.running(layout) else "start", unit)
     _wait_and_note(settings, host)
@@ -157,9 +158,15 @@ def _undone(
     return Failure(f"{failed}{wrong}")
 
 
+def _workers(settings: Settings, host: Host) -> int:
+    """How many workers the release has by what it reads at its start: after a way back not what pillar says now."""
+    told = files.read(settings.layout.gunicorn_settings)
+    return worker_count(host.releases[settings.release].manifest, told)
+
+
 def _wait_and_note(settings: Settings, host: Host) -> None:
     record = host.releases[settings.release]
-    observe.wait_for_workers(settings, record.manifest.workers)
+    observe.wait_for_workers(settings, _workers(settings, host))
     unit = systemd.unit(settings.layout.instance(settings.release))
     if not started.is_noted(settings.layout, settings.release, unit):
         started.note(settings.layout, settings.release, record, unit)
@@ -178,7 +185,7 @@ def _close(settings: Settings, host: Host, socket: str, others: list[str]) -> No
         systemd.systemctl("daemon-reload")
     # The release lets go of the old one by starting again, when nobody waits there any more.
     _drain(unit)
-    restart.restart(settings, host.releases[settings.release].manifest.workers)
+    restart.restart(settings, _workers(settings, host))
     _wait_and_note(settings, host)
 
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from globolib import commands, files, text, units
+from globolib import commands, files, serving, text, units
 from globolib.errors import Failure
 from globolib.host import Unit
 from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
@@ -16,6 +16,9 @@ from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
 BOOTED = "/run/systemd/system"
 PROPERTIES = "Id,LoadState,ActiveState,SubState,MainPID,Result,UnitFileState,NeedDaemonReload,InvocationID"
 JOURNAL_DEADLINE = 10  # seconds
+# For a stop, a restart: the longest graceful_timeout that pillar may hold, and the minutes that systemd adds to it and
+# allows a start. systemd itself ends them, by the unit's own times; this is for one that hangs.
+STOP_DEADLINE = serving.WHOLE["graceful_timeout"][1] + 120
 
 
 def booted() -> bool:
@@ -25,7 +28,8 @@ def booted() -> bool:
 
 def systemctl(*arguments: str) -> str:
     """Run systemctl and return its output, stripped. Raises Failure with what it said when it fails."""
-    return "\n".join(text.lines(commands.run(["systemctl", *arguments]).stdout.strip()))
+    deadline = STOP_DEADLINE if arguments[0] in ("stop", "restart") else 120
+    return "\n".join(text.lines(commands.run(["systemctl", *arguments], deadline).stdout.strip()))
 
 
 def _show(*patterns: str, deadline: float = 120) -> dict[str, Unit]:
@@ -110,7 +114,7 @@ def stop(name: str) -> None:
     Stop a unit and forget its failures, so that the next start begins with a clean record. A unit that fails to
     stop, or that is not there, is no error. Raises Failure when systemctl itself does not run or does not end.
     """
-    commands.run(["systemctl", "stop", "--", name], check=False)
+    commands.run(["systemctl", "stop", "--", name], STOP_DEADLINE, check=False)
     commands.run(["systemctl", "reset-failed", "--", name], check=False)
 
 

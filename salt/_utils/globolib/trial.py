@@ -9,6 +9,7 @@ from globolib import files, health, observe, systemd, units
 from globolib.errors import Failure
 from globolib.host import Host, Unit
 from globolib.layout import CANDIDATE
+from globolib.manifest import worker_count
 from globolib.plan import Target
 from globolib.settings import Settings
 
@@ -51,6 +52,7 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
         entry.succeeded and entry.version == settings.version for entry in host.entries
     )
     hold = 0 if lasts else settings.prove
+    workers = worker_count(record.manifest, units.gunicorn_settings(settings, candidate=True))
     if systemd.borrow_drop_ins(layout, name, CANDIDATE):
         systemd.systemctl("daemon-reload")
     write(units.candidate_files(settings, target.wsgi))
@@ -58,7 +60,7 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
     began, failure, unit_then = time.monotonic(), None, Unit(unit)
     try:
         systemd.systemctl("start", unit)
-        pids = observe.wait_for_workers(settings, record.manifest.workers, CANDIDATE)
+        pids = observe.wait_for_workers(settings, workers, CANDIDATE)
         booted = time.monotonic() - began
         observe.answers(settings, where, record.manifest.health)
         observe.stays(settings, where, record.manifest.health, pids, hold, CANDIDATE)

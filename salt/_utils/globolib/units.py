@@ -16,7 +16,7 @@ The texts of an app's unit files, of gunicorn's settings and of a release's envi
 import os
 from collections.abc import Iterable
 
-from globolib import files
+from globolib import files, limits, serving
 from globolib.errors import Failure
 from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
 from globolib.settings import Settings
@@ -39,8 +39,8 @@ RuntimeDirectory={runtime}
 ExecStart={root}/%i/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}}
 KillMode=mixed
 TimeoutStartSec=60
-TimeoutStopSec=40
-{restart}UMask=0077
+TimeoutStopSec={stop}
+{restart}{limits}UMask={umask}
 
 # What the service may do: read its release, write its StateDirectory, take connections from the
 # socket that systemd hands it. It has no network of its own. (systemd-analyze security)
@@ -82,15 +82,15 @@ SystemCallFilter=@chown setuid
 
 _IDENTITY = """\
 User={user}
-StateDirectory={name}
-StateDirectoryMode=0700
+{group}StateDirectory={name}
+StateDirectoryMode={state_mode}
 """
 
 _CANDIDATE_IDENTITY = """\
 # An account of its own for as long as it runs, and its private /tmp as its state: before it has passed its trial it can
 # neither signal the release that serves nor touch what that one keeps.
 DynamicUser=yes
-Environment=STATE_DIRECTORY=/tmp
+{group}Environment=STATE_DIRECTORY=/tmp
 """
 
 _RESTART = """\
@@ -172,7 +172,15 @@ def release_unit(settings: Settings, role: str = LIVE) -> str:
     socket = layout.candidate_socket("%i")
     return _RELEASE.format(
         name=settings.name,
-        identity=_CANDIDATE_IDENTITY if candidate else _IDENTITY.format(user=settings.user, name=settings.name),
+        identity=(_CANDIDATE_IDENTITY if candidate else _IDENTITY).format(
+            user=settings.user,
+            name=settings.name,
+            group=_group_line(settings, candidate),
+            state_mode=serving.state_mode(settings.umask),
+        ),
+        stop=settings.graceful_timeout + serving.STOP_MARGIN,
+        umask=settings.umask,
+        limits=limits.lines(vars(settings)),
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
         gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,
@@ -188,6 +196,13 @@ def release_unit(settings: Settings, role: str = LIVE) -> str:
 def role_text(role: str) -> str:
     """The last drop-in of a candidate or a stand-in."""
     return f"{WRITTEN}\n{_CANDIDATE_LAST if role == CANDIDATE else _STANDIN_LAST}"
+
+
+def _group_line(settings: Settings, candidate: bool) -> str:
+    """What gives a release the group of the settings, and its candidate what that group may read."""
+    if not settings.group:
+        return ""
+    return f"{'SupplementaryGroups' if candidate else 'Group'}={settings.group}\n"
 
 
 def activate_unit(settings: Settings) -> str:
@@ -210,7 +225,8 @@ def handed_text(sockets: Iterable[str]) -> str:
 def environment_text(settings: Settings, wsgi: str) -> str:
     """
     What systemd hands to a release's processes: pillar's ``environment`` and the WSGI target, quoted as systemd.exec(5)
-    reads an EnvironmentFile=. It may hold secrets: the file is for root alone.
+    reads an EnvironmentFile=: in double quotes the end of a line is a character like others. It may hold secrets: the
+    file is for root alone.
     """
     lines = []
     for name, value in sorted({**settings.environment, "WSGI_TARGET": wsgi}.items()):
@@ -228,6 +244,21 @@ def gunicorn_text() -> str:
     return written
 
 
+def gunicorn_settings(settings: Settings, candidate: bool = False) -> str:
+    """What pillar says of gunicorn, as gunicorn.conf.py reads it. The workers of a candidate have to stay."""
+    return serving.file_text(
+        {
+            "workers": settings.worker_count,
+            "threads": settings.threads,
+            "timeout": settings.worker_timeout,
+            "graceful_timeout": settings.graceful_timeout,
+            "max_requests": 0 if candidate else settings.max_requests,
+            "max_requests_jitter": 0 if candidate else settings.max_requests_jitter,
+            "access_log": settings.access_log,
+        }
+    )
+
+
 def unit_files(settings: Settings) -> dict[str, str]:
     """
     The text of each file that the units which serve and their gunicorn read and that does not depend on the address,
@@ -238,6 +269,7 @@ def unit_files(settings: Settings) -> dict[str, str]:
         layout.unit_file(layout.instance("")): release_unit(settings),
         layout.unit_file(layout.activate): activate_unit(settings),
         layout.gunicorn_conf: gunicorn_text(),
+        layout.gunicorn_settings: gunicorn_settings(settings),
     }
 
 
@@ -247,5 +279,6 @@ def candidate_files(settings: Settings, wsgi: str) -> dict[str, str]:
     return {
         layout.unit_file(layout.instance("", CANDIDATE)): release_unit(settings, CANDIDATE),
         layout.candidate_gunicorn_conf: gunicorn_text(),
+        layout.candidate_gunicorn_settings: gunicorn_settings(settings, candidate=True),
         layout.candidate_environment(settings.release): environment_text(settings, wsgi),
     }

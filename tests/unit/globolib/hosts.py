@@ -24,8 +24,9 @@ def entry(version="1.0", port=8000, bind="0.0.0.0", result="success", action="de
 
 
 def record(version="1.0", **more):
-    """What is known of a release; ``workers`` goes to its manifest."""
-    manifest = Manifest("globoapp", version, "api:app", workers=more.pop("workers", 1), health=Health("/status/"))
+    """What is known of a release; ``workers`` and ``single_process`` go to its manifest."""
+    numbers = {key: more.pop(key) for key in ("workers", "single_process") if key in more}
+    manifest = Manifest("globoapp", version, "api:app", health=Health("/status/"), **numbers)
     return Record(version, "0" * 64, {"api.py": "1" * 64}, manifest, "a==1", VIRTUALENV, **more)
 
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pathlib
-import pwd
 import signal
 import socket
 import subprocess
@@ -21,7 +20,21 @@ import zipfile
 from dataclasses import dataclass, field
 
 import psutil
-from globolib import checks, commands, drain, ledger, processes, release, run, settings, steps, systemd, text
+from globolib import (
+    checks,
+    commands,
+    drain,
+    ledger,
+    preflight,
+    processes,
+    release,
+    restart,
+    run,
+    settings,
+    steps,
+    systemd,
+    text,
+)
 from globolib.errors import Failure
 from globolib.host import Owner
 from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout, release_of
@@ -317,8 +330,9 @@ class Machine:
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
         monkeypatch.setattr(commands, "run", self.systemd.run)
         monkeypatch.setattr(systemd, "BOOTED", str(tmp_path))
-        monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.getpwuid(os.getuid()))
+        monkeypatch.setattr(restart, "uid_of", lambda user: os.getuid())
         monkeypatch.setattr(release, "OWNER", (os.getuid(), os.getgid()))
+        monkeypatch.setattr(preflight, "HIDDEN", {})  # tests have their directory below /tmp
         monkeypatch.setattr(drain, "QUIET", 0.01)
         monkeypatch.setattr(os, "fsync", lambda fd: None)  # nothing here is about power cuts
         monkeypatch.setitem(checks.SECONDS, "deadline", (0, 600))
@@ -486,7 +500,9 @@ class Machine:
                 for name in names:
                     path = os.path.join(parent, name)
                     ours = not parent.endswith("-candidate@.service.d") and "-candidate@" not in name
-                    if ours and (directory == self.layout.units or path.endswith((".env", "gunicorn.conf.py"))):
+                    if ours and (
+                        directory == self.layout.units or path.endswith((".env", "gunicorn.conf.py", "gunicorn.json"))
+                    ):
                         found[path] = os.readlink(path) if os.path.islink(path) else pathlib.Path(path).read_text()
         return {path: held for path, held in found.items() if not path.startswith(self.layout.candidate)}
 

@@ -188,6 +188,10 @@ DRIFT = {
         lambda m: pathlib.Path(m.layout.gunicorn_conf).write_text(""),
         ["gunicorn.conf.py differs", "gunicorn.conf.py changed after it had started"],
     ),
+    "what pillar says of gunicorn": (
+        lambda m: pathlib.Path(m.layout.gunicorn_settings).write_text("{}"),
+        ["gunicorn.json differs", "gunicorn.json changed after it had started"],
+    ),
     "current": (lambda m: _link(m, "PACK9_9"), ["current points to PACK9_9 instead of PACK1_0"]),
     "no current": (lambda m: os.unlink(m.layout.current), ["current points to None instead of PACK1_0"]),
     "another one": (lambda m: _other(m), ["PACK1_1 runs"]),

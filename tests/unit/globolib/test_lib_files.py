@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import types
 
 import pytest
 from globolib import files
@@ -221,3 +222,11 @@ def test_a_tree_is_flushed_whole_and_no_link_is_followed(tmp_path, monkeypatch):
     files.sync_tree(str(tmp_path))
     assert flushed == {".", "d", "d/f"}
     assert files.contents(str(tmp_path)) == before
+
+
+@pytest.mark.parametrize(("flags", "told"), [(os.ST_NOEXEC | os.ST_NOSUID, True), (os.ST_NOSUID, False)])
+def test_where_no_program_runs(tmp_path, monkeypatch, flags, told):
+    """A path that is not there goes by its nearest parent."""
+    mounted = {str(tmp_path): types.SimpleNamespace(f_flag=flags)}
+    monkeypatch.setattr(files.os, "statvfs", mounted.__getitem__)
+    assert files.noexec(f"{tmp_path}/no/such/path") == (str(tmp_path) if told else "")

@@ -264,6 +264,18 @@ def test_all_that_asks_asks_a_fresh_path(server, place):
     assert all(path.startswith("/404/globoapp-health-check-") for path in server.seen)
 
 
+def test_all_that_asks_sends_the_headers_of_the_manifest(server, place):
+    asked = Health("/200/", headers={"Host": "shop.example.com", "user-agent": "x", "X-Forwarded-Proto": "https"})
+    assert health.once(place, asked, 5)[0] is None
+    probe = health.start(place, asked)
+    assert waiting.until(lambda: len(server.headers) >= 3 or None, 5)
+    probe.finish()
+    for sent in server.headers:
+        assert (sent["Host"], sent["X-Forwarded-Proto"]) == ("shop.example.com", "https")
+        assert [value for name, value in sent.items() if name.lower() == "user-agent"] == ["x"]
+        assert sent["Connection"] == "close"
+
+
 def test_the_probe_counts_what_a_client_would_call_an_outage(server, place):
     server.statuses = [200, 404, 503, 200, 500]
     probe = health.start(place, Health("/200/{}"))

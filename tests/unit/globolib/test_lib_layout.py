@@ -47,6 +47,8 @@ def test_what_is_no_release(name):
         (SHOP.failures, f"{OWN}/failed"),
         (SHOP.aside, f"{OWN}/aside"),
         (SHOP.gunicorn_conf, f"{OWN}/gunicorn.conf.py"),
+        (SHOP.gunicorn_settings, f"{OWN}/gunicorn.json"),
+        (SHOP.candidate_gunicorn_settings, f"{OWN}/candidate/gunicorn.json"),
         (SHOP.environment("PACK1_0"), f"{OWN}/PACK1_0.env"),
         (SHOP.started("PACK1_0"), f"{OWN}/started/PACK1_0.json"),
         (SHOP.release("PACK1_0"), "/srv/shop/PACK1_0"),

@@ -1,11 +1,14 @@
 """What a release says of itself, and what is wrong with it."""
 
+import json
+import pathlib
 import re
 
 import pytest
 from globolib import manifest
 from globolib.manifest import Health, Manifest
 
+CHECKOUT = pathlib.Path(__file__).parents[3]
 FINE = {
     "name": "globoapp",
     "version": "1.0",
@@ -21,12 +24,14 @@ SHORT = {"name": "globoapp", "version": "1.0", "wsgi": "api:app", "health": {"pa
 def test_all_of_it():
     assert manifest.problems(FINE, "globoapp", "1.0") == []
     health = Health("/status/", 200, {"version": "1.0"})
-    assert manifest.parsed(FINE) == Manifest("globoapp", "1.0", "api:app", 2, 8, ">=3.9,<3.14", health, FINE)
+    assert manifest.parsed(FINE) == Manifest(
+        "globoapp", "1.0", "api:app", 2, 8, python=">=3.9,<3.14", health=health, data=FINE
+    )
 
 
 def test_as_little_as_possible():
     assert manifest.problems(SHORT, "globoapp", "1.0") == []
-    assert manifest.parsed(SHORT) == Manifest("globoapp", "1.0", "api:app", data=SHORT)
+    assert manifest.parsed(SHORT) == Manifest("globoapp", "1.0", "api:app", single_process=True, data=SHORT)
     assert manifest.parsed({**SHORT, "health": {"path": "/x", "json": None}}).health == Health("/x")
 
 
@@ -60,6 +65,30 @@ def test_another_release_command_is_refused(case):
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "single"),
+    [
+        ({}, True),
+        ({"workers": 1}, True),
+        ({"workers": 2}, False),
+        ({"single_process": True}, True),
+        ({"workers": 1, "single_process": True}, True),
+        ({"workers": 1, "single_process": False}, False),
+    ],
+)
+def test_whether_state_is_in_the_process(more, single):
+    data = {**SHORT, **more}
+    assert manifest.problems(data, "globoapp", "1.0") == []
+    assert manifest.parsed(data).single_process is single
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_what_was_published_without_the_field_keeps_state_in_its_process(version):
+    data = json.loads((CHECKOUT / "app" / version / "manifest.json").read_text())
+    assert "single_process" not in data and manifest.parsed(data).single_process is True
+    assert manifest.parsed(json.loads((CHECKOUT / "app/2.0/manifest.json").read_text())).single_process is False
+
+
 WRONG = {
     "no object": ([], "manifest.json is not a JSON object"),
     "another app": ({"name": "other"}, "says name 'other', wanted 'globoapp'"),
@@ -67,9 +96,45 @@ WRONG = {
     "a version that is a number": ({"version": 1.0}, "says version 1.0, wanted '1.0'"),
     "a command": ({"wsgi": "api.py; rm -rf /"}, "says wsgi 'api.py; rm -rf /': module:callable"),
     "two lines": ({"wsgi": "api:app\n"}, "says wsgi 'api:app\\n': module:callable"),
+    "a factory with a command": (
+        {"wsgi": "api:create_app(__import__('os'))"},
+        "module:callable or module:factory(...)",
+    ),
+    "a factory that is not called to its end": ({"wsgi": "api:create_app("}, "module:callable or module:factory(...)"),
+    "a call of a call": ({"wsgi": "api:create_app()()"}, "module:callable or module:factory(...) with plain values"),
+    "a factory with a line end": ({"wsgi": "api:create_app('a\nb')"}, "module:callable or module:factory(...)"),
+    "a factory with a variable": ({"wsgi": "api:create_app('$HOME')"}, "module:callable or module:factory(...)"),
+    "an attribute of a module that is called": ({"wsgi": "api:x.create_app()"}, "module:callable or module:factory"),
+    "headers that are a list": (
+        {"health": {"path": "/", "headers": ["Host: x"]}},
+        "says health:headers ['Host: x']: an object of names and texts",
+    ),
+    "a header of two lines": (
+        {"health": {"path": "/", "headers": {"Host": "x\r\nEvil: 1"}}},
+        "says health:headers Host 'x\\r\\nEvil: 1': a text of visible ASCII",
+    ),
+    "a header that is a number": (
+        {"health": {"path": "/", "headers": {"X-One": 1}}},
+        "says health:headers X-One 1: a text of visible ASCII",
+    ),
+    "a header with spaces around it": ({"health": {"path": "/", "headers": {"X": " x"}}}, "headers X ' x': a text of"),
+    "a name that is none": (
+        {"health": {"path": "/", "headers": {"X One": "1"}}},
+        "says health:headers 'X One': no header that a health check can have",
+    ),
+    "a header of the question itself": (
+        {"health": {"path": "/", "headers": {"connection": "keep-alive"}}},
+        "says health:headers 'connection': no header that a health check can have",
+    ),
+    "a header twice": (
+        {"health": {"path": "/", "headers": {"Host": "a", "HOST": "b"}}},
+        "says health:headers 'HOST': it is there twice",
+    ),
     "no wsgi": ({"wsgi": None}, "says wsgi None: module:callable"),
     "no workers": ({"workers": 0}, "says workers 0: a whole number from 1"),
     "true workers": ({"workers": True}, "says workers True: a whole number from 1"),
+    "one process and two workers": ({"single_process": True}, "says single_process True: true, with one worker, or"),
+    "one process, perhaps": ({"single_process": "no"}, "says single_process 'no': true, with one worker, or false"),
     "half a thread": ({"threads": 0.5}, "says threads 0.5: a whole number from 1"),
     "a Python that is no range": ({"python": "3"}, "says python '3': a range like"),
     "a Python that is a number": ({"python": 3.9}, "says python 3.9: a range like"),
@@ -113,3 +178,23 @@ def test_all_that_is_wrong_is_told_at_once():
 )
 def test_whether_it_runs_on_a_python(wanted, python, fits):
     assert Manifest("globoapp", "1.0", "api:app", python=wanted).runs_on(python) is fits
+
+
+@pytest.mark.parametrize(
+    "wsgi",
+    [
+        "shop.wsgi:application",
+        "api:create_app()",
+        "api:create_app('production', debug=False)",
+        'shop.web:make("a/b.toml", 2,-1.5, None)',
+    ],
+)
+def test_a_target_is_a_callable_or_a_factory(wsgi):
+    assert manifest.problems({**SHORT, "wsgi": wsgi}, "globoapp", "1.0") == []
+
+
+def test_headers_of_a_health_check():
+    headers = {"Host": "shop.example.com", "X-Forwarded-Proto": "https", "X-Empty": "", "Accept": "a, b"}
+    data = {**SHORT, "health": {"path": "/", "headers": headers}}
+    assert manifest.problems(data, "globoapp", "1.0") == []
+    assert manifest.parsed(data).health == Health("/", headers=headers)

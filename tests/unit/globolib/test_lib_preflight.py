@@ -7,11 +7,12 @@ import re
 import socket
 
 import pytest
-from globolib import artifact, files, preflight, run, virtualenv
+from globolib import artifact, files, preflight, run, units, virtualenv
+from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Listener, Owner
-from globolib.manifest import Manifest
+from globolib.manifest import Manifest, parsed
 from globolib.preflight import MIB, VIRTUALENV_BYTES, Examination
 from globolib.settings import Resolution
 from globolib.virtualenv import Interpreter
@@ -79,6 +80,11 @@ PROBLEMS = {
         room(RESERVE + VIRTUALENV_BYTES // MIB - 1),
         [FULL.format(199, 200)],
     ),
+    "an account with another uid": (
+        HOST,
+        dataclasses.replace(FINE, accounts=Accounts(uid=0)),
+        ["user is 'globoapp': it has uid 0"],
+    ),
     "where nothing could be examined": (HOST, Examination(free=PLENTY, failures=("x",)), ["x"]),
 }
 
@@ -122,6 +128,71 @@ def test_a_reserve_that_is_wrong_asks_for_no_room():
 def test_room_is_not_judged_where_the_place_or_the_size_is_not_known(key):
     resolution = Resolution(SETTINGS, invalid=frozenset([key]))
     assert preflight.problems("web1", resolution, HOST, Examination(free=0)) == []
+
+
+@pytest.mark.parametrize("above", ["/home", "/root", "/run/user", "/tmp", "/var/tmp"])
+def test_a_root_that_the_service_cannot_see(above):
+    directive = "PrivateTmp=yes" if "tmp" in above else "ProtectHome=yes"
+    words = f"the service cannot see what is below {above} (its unit says {directive}); choose another one, like /srv/"
+    for root, real in ((f"{above}/x/y", ""), ("/srv/x/y", f"{above}/x")):
+        examined = dataclasses.replace(FINE, real_root=real)
+        (line,) = preflight.problems("web1", Resolution(SETTINGS.at(root=root)), HOST, examined)
+        assert line.startswith(f"root is {root}: {words}")
+    assert f"\n{directive}\n" in units.release_unit(SETTINGS)  # else it could see it
+    beside = Resolution(SETTINGS.at(root=f"{above}s/x"))
+    assert preflight.problems("web1", beside, HOST, FINE) == []
+
+
+def test_a_root_where_no_program_runs():
+    examined = dataclasses.replace(FINE, noexec="/opt")
+    (line,) = preflight.problems("web1", Resolution(SETTINGS), HOST, examined)
+    assert line == (
+        "root is /opt/x/y: the file system of /opt is mounted noexec, so no virtualenv runs there; mount it without "
+        "noexec, or choose another root"
+    )
+    wrong = Resolution(SETTINGS, frozenset(["root"]), ("root is wrong",))
+    assert preflight.problems("web1", wrong, HOST, examined) == ["root is wrong"]
+
+
+SINGLE = {"name": "globoapp", "version": "1.0", "wsgi": "api:app", "health": {"path": "/"}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "workers", "says"),
+    [
+        ({}, 2, "workers 1, and not single_process false"),
+        ({"workers": 1, "single_process": True}, 3, "single_process"),
+        ({"workers": 1, "single_process": True}, 1, None),
+        ({"workers": 1, "single_process": True}, "auto", None),
+        ({"workers": 1, "single_process": False}, 2, None),
+        ({"workers": 2}, 4, None),
+        ({}, None, None),
+    ],
+)
+def test_a_version_that_keeps_state_in_its_process_has_one_worker(manifest, workers, says):
+    made = dataclasses.replace(MADE, manifest=parsed({**SINGLE, **manifest}))
+    examined = dataclasses.replace(FINE, artifact=made)
+    told = preflight.problems("web1", Resolution(SETTINGS.at(workers=workers)), HOST, examined)
+    assert told == [
+        f"workers is {workers}: 1.0 keeps its state in one process (its manifest says {says}), and each worker would "
+        "have its own; set workers to 1 or auto, or remove it"
+    ] * bool(says)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"tasks_max": 10}, None),
+        ({"tasks_max": 9, "threads": 9}, "tasks_max is 9: 1.0 takes 11 with workers 1 and threads 9; allow as many"),
+        ({"tasks_max": 16, "worker_count": 3}, None),
+        ({"tasks_max": 15, "worker_count": 3}, "tasks_max is 15: 1.0 takes 16 with workers 3 and threads 4; allow"),
+        ({}, None),
+    ],
+)
+def test_a_release_may_have_the_threads_that_it_takes(given, words):
+    told = preflight.problems("web1", Resolution(SETTINGS.at(**given)), HOST, FINE)
+    assert len(told) == (words is not None)
+    assert not words or told[0].startswith(words)
 
 
 # The examination.
@@ -252,3 +323,28 @@ def test_a_source_that_cannot_be_read_is_told_and_no_crash(machine, monkeypatch)
 
     monkeypatch.setattr(artifact, "of", of)
     assert problems(machine) == ["x cannot be read: EIO"]
+
+
+def test_an_account_that_exists_is_used_as_it_is_or_refused(machine):
+    told = problems(machine, "1.0", globoapp={"user": "nobody", "uid": 980, "gid": 981})
+    assert [line.partition(", ")[0] for line in told] == [
+        "uid is 980: the account nobody exists with uid 65534",
+        "gid is 981: the account nobody exists with the primary gid 65534",
+    ]
+    told = problems(machine, "9.9", globoapp={"user": "nobody", "uid": 980, "python": "x"})
+    assert [line.partition(" ")[0] for line in told] == ["python", "uid"]  # where no release can be looked at, too
+    (line,) = problems(machine, "1.0", globoapp={"group": "no group", "user": "nobody", "uid": 980})
+    assert line.startswith("group is 'no group'")
+    assert problems(machine, "1.0", globoapp={"user": "nobody"}) == []
+
+
+def test_the_root_is_looked_at_without_links(machine, monkeypatch, tmp_path):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "link").symlink_to("hidden")
+    monkeypatch.setattr(preflight, "HIDDEN", {str(tmp_path / "hidden"): "ProtectHome=yes"})
+    (line,) = problems(machine, "1.0", globoapp={"root": str(tmp_path / "link/x/y")})
+    assert line.startswith(f"root is {tmp_path}/link/x/y: the service cannot see what is below {tmp_path}/hidden ")
+    assert problems(machine, "1.0") == []
+    monkeypatch.setattr(files, "noexec", lambda path: str(tmp_path))
+    (line,) = problems(machine, "1.0")
+    assert f"the file system of {tmp_path} is mounted noexec" in line

@@ -230,8 +230,3 @@ def test_interfaces_begin_with_ipv4_and_have_no_scope(monkeypatch):
     listed = {"eth0": [Address(*card) for card in cards], "dummy0": []}
     monkeypatch.setattr(processes.psutil, "net_if_addrs", lambda: listed)
     assert processes.interfaces() == {"eth0": ("10.0.0.2", "fe80::1"), "dummy0": ()}
-
-
-def test_whether_there_is_an_account():
-    assert processes.account_exists("root") is True
-    assert processes.account_exists("no-such-account") is False

@@ -1,10 +1,9 @@
 """The release that serves starts afresh while a stand-in takes its requests."""
 
 import os
-import pwd
 
 import pytest
-from globolib import run, switch, systemd
+from globolib import restart, run, switch, systemd
 from globolib.layout import CANDIDATE, STANDIN
 
 ONE, BESIDE = "globoapp@PACK1_0.service", "globoapp-standin@PACK1_0.service"
@@ -82,8 +81,7 @@ def test_a_stand_in_that_failed_is_cleared_away(served):
 
 def test_another_account_gets_no_stand_in(served, monkeypatch):
     """Its start would give the state of what serves away."""
-    other = pwd.struct_passwd(("other", "x", os.getuid() + 1, 0, "", "/", "/bin/false"))
-    monkeypatch.setattr(pwd, "getpwnam", lambda name: other)
+    monkeypatch.setattr(restart, "uid_of", lambda user: os.getuid() + 1)
     assert served.deploy(**SETTING).failure is None
     assert f"start {BESIDE}" not in served.systemd.calls
     assert f"restart {ONE}" in served.systemd.calls

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 from globolib import settings
+from globolib.serving import Capacity
 from globolib.settings import Credentials, Settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,6 +167,15 @@ def test_the_user_is_the_name_unless_it_is_given():
     assert (named.name, named.user, named.source) == ("shop", "web", "salt://shop-1.0.zip")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("user", "my-app"), ("user", "_web"), ("group", "web-apps"), ("uid", 1), ("gid", 200000)]
+)
+def test_accounts_as_sites_have_them(key, value):
+    resolution = resolve({"globoapp": {"version": "1.0", key: value}})
+    assert resolution.problems == ()
+    assert getattr(resolution.settings, key) == resolution.settings.shown()[key] == value
+
+
 @pytest.mark.parametrize("root", ["/srv/globo/", "//srv//globo", "/srv/globo"])
 def test_a_root_is_written_in_one_way(root):
     resolution = resolve({"globoapp": {"version": "1.0", "root": root}})
@@ -217,6 +227,18 @@ def test_an_address_or_an_interface(bind, address):
         ("reserve", 0),
         ("timeout", 0.1),
         ("ca", "/etc/ssl/own.pem"),
+        ("workers", 128),
+        ("threads", 1),
+        ("worker_timeout", 3600),
+        ("graceful_timeout", 600),
+        ("max_requests", 0),
+        ("access_log", True),
+        ("umask", "0027"),
+        ("umask", "007"),
+        ("memory_max", "50%"),
+        ("memory_max", 536870912),
+        ("cpu_quota", "150%"),
+        ("tasks_max", 8),
         ("environment", {"A_1": "x", "B": 2}),
         ("source", "https://host/x.zip"),
         ("version", "1.2.3.4"),
@@ -227,6 +249,18 @@ def test_what_is_right_is_taken_as_it_is(key, value):
     resolution = resolve({"globoapp": {"version": "1.0", key: value}})
     assert resolution.problems == ()
     assert getattr(resolution.settings, key) == value
+
+
+@pytest.mark.parametrize(("workers", "count"), [(None, None), (3, 3), ("auto", 5), (0, None)])
+def test_workers_as_a_number(workers, count):
+    pillar = {"globoapp": {"version": "1.0", "workers": workers}}
+    deploy = settings.resolve(pillar, None, HERE, capacity=Capacity(2, 8 << 30)).settings
+    assert deploy.worker_count == deploy.shown()["worker_count"] == count
+
+
+def test_auto_workers_have_room_in_what_the_release_may_have():
+    pillar = {"globoapp": {"version": "1.0", "workers": "auto", "memory_max": "600M"}}
+    assert settings.resolve(pillar, None, HERE, capacity=Capacity(2, 8 << 30)).settings.worker_count == 2
 
 
 def test_other_values_are_other_settings():

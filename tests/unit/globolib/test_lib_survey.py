@@ -44,7 +44,7 @@ def test_a_host_where_a_release_serves(served):
     assert {1, main.pid, worker} == {owner.pid for owner in listener.owners}
     assert set(host.texts) == {
         layout.unit_file(ONE), layout.unit_file(layout.activate), layout.gunicorn_conf, layout.handed,
-        layout.environment("PACK1_0"), layout.unit_file(socket),
+        layout.environment("PACK1_0"), layout.unit_file(socket), layout.gunicorn_settings,
     }  # fmt: skip
     assert None not in host.texts.values()
 

@@ -1,6 +1,7 @@
 """tools/lock.py and tools/sbom.py, on the Python that they run on: what is checked in is what they make."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -49,7 +50,8 @@ def test_another_cyclonedx_tool_reads_the_bill_of_materials(run, version):
     )
     read_version, components, serial = json.loads(run(version, code))
     assert read_version == version
-    assert components == (ROOT / "app" / version / "requirements.lock").read_text().count("==") - (version < "2")
+    lock = (ROOT / "app" / version / "requirements.lock").read_text()
+    assert components == len(re.findall(r"^[\w.-]+==", lock, re.MULTILINE))
     assert serial in (ROOT / "app" / version / "sbom.json").read_text()
 
 

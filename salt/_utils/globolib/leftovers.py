@@ -41,8 +41,8 @@ def listed(layout: Layout, shown: Mapping[str, Unit]) -> list[str]:
     # What was ended, and nobody was left to reset, is "failed": the machine would stay degraded. A stand-in that is up
     # may be all that serves: the plan has a step for it, which comes when the release itself is up.
     for role, ends in ((CANDIDATE, ("inactive",)), (STANDIN, ("inactive", "active", "activating"))):
-        first = layout.instance("", role).removesuffix(".service")
-        left += [name for name, unit in shown.items() if name.startswith(first) and unit.active not in ends]
+        units = ((name, unit) for name, unit in shown.items() if systemd.instance(layout, name, role))
+        left += [name for name, unit in units if unit.active not in ends]
     if os.path.exists(layout.note):
         left.append(NOTE)
     return left

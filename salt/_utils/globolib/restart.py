@@ -4,14 +4,13 @@ takes requests from the same sockets meanwhile.
 """
 
 import os
-import pwd
 
-from globolib import observe, systemd, units
+from globolib import accounts, observe, systemd, units
 from globolib.errors import Failure
 from globolib.host import Unit
 from globolib.layout import STANDIN
 from globolib.settings import Settings
-from globolib.trial import write
+from globolib.trial import define
 
 
 class NoStandIn(Failure):
@@ -24,7 +23,7 @@ class NoStandIn(Failure):
 
 def restart(settings: Settings, workers: int) -> None:
     """
-    Start the instance of ``settings.release`` afresh, with what its files hold now.
+    Start the instance of ``settings.release`` afresh, with what its files hold now, and wait until it has its workers.
 
     workers
         How many it has.
@@ -38,10 +37,9 @@ def restart(settings: Settings, workers: int) -> None:
         # systemd gives the StateDirectory to the account of what starts: beside a stand-in of another account the
         # release could not write any more. Clients wait in the socket's queue instead.
         systemd.systemctl("restart", unit)
+        observe.wait_for_workers(settings, workers)
         return
-    write({layout.unit_file(standin): units.release_unit(settings, STANDIN)})
-    systemd.borrow_drop_ins(layout, name, STANDIN)
-    systemd.systemctl("daemon-reload")
+    define(settings, STANDIN, {layout.unit_file(standin): units.release_unit(settings, STANDIN)})
     try:
         systemd.systemctl("start", standin)
         observe.wait_for_workers(settings, workers, STANDIN)
@@ -54,15 +52,10 @@ def restart(settings: Settings, workers: int) -> None:
     systemd.stop(standin)
 
 
-def uid_of(user: str) -> int:
-    """The uid of an account. Raises KeyError where there is none."""
-    return pwd.getpwnam(user).pw_uid
-
-
 def _same_account(settings: Settings) -> bool:
     """Whether the instance runs with the account that it is to have."""
     try:
         uid = os.stat(f"/proc/{systemd.unit(settings.layout.instance(settings.release)).pid}").st_uid
-        return uid == uid_of(settings.user)
-    except (OSError, KeyError):
+    except OSError:
         return False
+    return uid == accounts.look(settings).uid

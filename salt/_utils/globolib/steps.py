@@ -202,5 +202,5 @@ def rendered(here: Run, monitor_problems: Sequence[str]) -> dict[str, Any]:
     return {
         **here.settings.shown(),
         "problems": bool(here.problems),
-        **accounts.to_make(here.settings, accounts.look(here.settings)),
+        **accounts.to_make(here.settings, here.examined.accounts or accounts.look(here.settings)),
     }

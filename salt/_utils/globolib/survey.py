@@ -66,22 +66,24 @@ def again(settings: Settings, host: Host) -> Host:
     )
 
 
+def _marks(layout: Layout, name: str, role: str) -> list[str]:
+    """The names of the files that gunicorn's hooks leave in the runtime directory of an instance."""
+    try:
+        return os.listdir(layout.runtime(name, role))
+    except FileNotFoundError:
+        return []
+
+
 def ready(layout: Layout, name: str, pids: Sequence[int], role: str = LIVE) -> tuple[int, ...]:
     """Of the processes of an instance those that have loaded the app: gunicorn's hooks leave ready-<pid> for each."""
-    try:
-        marks = set(os.listdir(layout.runtime(name, role)))
-    except FileNotFoundError:
-        return ()
+    marks = set(_marks(layout, name, role))
     return tuple(sorted(pid for pid in pids if f"ready-{pid}" in marks))
 
 
 def recycled(layout: Layout, name: str, role: str = LIVE) -> set[int]:
     """The pids of the workers of an instance that ended lately because they had answered their max_requests."""
-    try:
-        marks = os.listdir(layout.runtime(name, role))
-    except FileNotFoundError:
-        return set()
-    return {int(pid) for mark, _, pid in (name.partition("-") for name in marks) if mark == "recycled"}
+    parts = (mark.partition("-") for mark in _marks(layout, name, role))
+    return {int(pid) for kind, _, pid in parts if kind == "recycled"}
 
 
 def progress(layout: Layout, name: str, pid: int) -> int:

@@ -129,10 +129,20 @@ def _take_up(settings: Settings, host: Host, steps: Mapping[str, str]) -> None:
     others = [other for other, active in sockets.items() if active and other != socket]
     if systemd.hand_over(layout, [socket, *others]):
         systemd.systemctl("daemon-reload")
-    if ("start" in steps or "restart" in steps) and host.workers.get(settings.release):
+    if "start" in steps or "restart" in steps:
+        _start(settings, host)
+    else:
+        _wait_and_note(settings, host)
+
+
+def _start(settings: Settings, host: Host) -> None:
+    """Start the release, or start it afresh: where it has workers, beside a stand-in."""
+    if host.workers.get(settings.release):
         restart.restart(settings, _workers(settings, host))
-    elif "start" in steps or "restart" in steps:
-        systemd.systemctl("restart" if settings.release in host.running(layout) else "start", unit)
+        _note(settings, host)
+        return
+    verb = "restart" if settings.release in host.running(settings.layout) else "start"
+    systemd.systemctl(verb, settings.layout.instance(settings.release))
     _wait_and_note(settings, host)
 
 
@@ -165,11 +175,15 @@ def _workers(settings: Settings, host: Host) -> int:
 
 
 def _wait_and_note(settings: Settings, host: Host) -> None:
-    record = host.releases[settings.release]
     observe.wait_for_workers(settings, _workers(settings, host))
+    _note(settings, host)
+
+
+def _note(settings: Settings, host: Host) -> None:
+    """Note what the instance that runs has read at its start."""
     unit = systemd.unit(settings.layout.instance(settings.release))
     if not started.is_noted(settings.layout, settings.release, unit):
-        started.note(settings.layout, settings.release, record, unit)
+        started.note(settings.layout, settings.release, host.releases[settings.release], unit)
 
 
 def _close(settings: Settings, host: Host, socket: str, others: list[str]) -> None:
@@ -186,7 +200,7 @@ def _close(settings: Settings, host: Host, socket: str, others: list[str]) -> No
     # The release lets go of the old one by starting again, when nobody waits there any more.
     _drain(unit)
     restart.restart(settings, _workers(settings, host))
-    _wait_and_note(settings, host)
+    _note(settings, host)
 
 
 def _drain(unit: str) -> None:

@@ -82,12 +82,6 @@ def instance(layout: Layout, name: str, role: str = LIVE) -> str | None:
     return name[len(before) : -len(after)] if fits else None
 
 
-def running(layout: Layout, shown: Mapping[str, Unit], role: str = LIVE) -> tuple[str, ...]:
-    """The releases whose instance in a role is up or on its way up, of what :func:`show` returned. Sorted."""
-    releases = (instance(layout, name, role) for name, state in shown.items() if state.up)
-    return tuple(sorted(filter(None, releases)))
-
-
 def is_socket(layout: Layout, name: str) -> bool:
     """Whether a unit is a socket of this app. ``shop-x-0.0.0.0:80.socket`` is none of ``shop``."""
     match = re.fullmatch(re.escape(f"{layout.name}-") + r"(.+):(\d+)\.socket", name)

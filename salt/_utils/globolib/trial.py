@@ -29,6 +29,18 @@ def write(texts: Mapping[str, str | None]) -> list[str]:
     return changed
 
 
+def define(settings: Settings, role: str, texts: Mapping[str, str]) -> None:
+    """
+    Write the files that the release reads in a role other than its own, and give it the drop-ins of what serves.
+
+    texts
+        The files by path.
+    """
+    write(texts)
+    if systemd.borrow_drop_ins(settings.layout, settings.release, role):
+        systemd.systemctl("daemon-reload")
+
+
 def reload_if_needed(host: Host) -> None:
     """Have systemd read its unit files again when those of this app changed on the disk."""
     if any(unit.needs_reload for unit in host.units.values()):
@@ -52,10 +64,8 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
         entry.succeeded and entry.version == settings.version for entry in host.entries
     )
     hold = 0 if lasts else settings.prove
-    workers = worker_count(record.manifest, units.gunicorn_settings(settings, candidate=True))
-    if systemd.borrow_drop_ins(layout, name, CANDIDATE):
-        systemd.systemctl("daemon-reload")
-    write(units.candidate_files(settings, target.wsgi))
+    workers = worker_count(record.manifest, units.gunicorn_settings(settings, CANDIDATE))
+    define(settings, CANDIDATE, units.candidate_files(settings, target.wsgi))
     reload_if_needed(host)
     began, failure, unit_then = time.monotonic(), None, Unit(unit)
     try:

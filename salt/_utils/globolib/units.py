@@ -175,7 +175,7 @@ def release_unit(settings: Settings, role: str = LIVE) -> str:
         identity=(_CANDIDATE_IDENTITY if candidate else _IDENTITY).format(
             user=settings.user,
             name=settings.name,
-            group=_group_line(settings, candidate),
+            group=_group_line(settings, role),
             state_mode=serving.state_mode(settings.umask),
         ),
         stop=settings.graceful_timeout + serving.STOP_MARGIN,
@@ -198,11 +198,11 @@ def role_text(role: str) -> str:
     return f"{WRITTEN}\n{_CANDIDATE_LAST if role == CANDIDATE else _STANDIN_LAST}"
 
 
-def _group_line(settings: Settings, candidate: bool) -> str:
+def _group_line(settings: Settings, role: str) -> str:
     """What gives a release the group of the settings, and its candidate what that group may read."""
     if not settings.group:
         return ""
-    return f"{'SupplementaryGroups' if candidate else 'Group'}={settings.group}\n"
+    return f"{'SupplementaryGroups' if role == CANDIDATE else 'Group'}={settings.group}\n"
 
 
 def activate_unit(settings: Settings) -> str:
@@ -244,16 +244,17 @@ def gunicorn_text() -> str:
     return written
 
 
-def gunicorn_settings(settings: Settings, candidate: bool = False) -> str:
+def gunicorn_settings(settings: Settings, role: str = LIVE) -> str:
     """What pillar says of gunicorn, as gunicorn.conf.py reads it. The workers of a candidate have to stay."""
+    stay = role == CANDIDATE
     return serving.file_text(
         {
             "workers": settings.worker_count,
             "threads": settings.threads,
             "timeout": settings.worker_timeout,
             "graceful_timeout": settings.graceful_timeout,
-            "max_requests": 0 if candidate else settings.max_requests,
-            "max_requests_jitter": 0 if candidate else settings.max_requests_jitter,
+            "max_requests": 0 if stay else settings.max_requests,
+            "max_requests_jitter": 0 if stay else settings.max_requests_jitter,
             "access_log": settings.access_log,
         }
     )
@@ -279,6 +280,6 @@ def candidate_files(settings: Settings, wsgi: str) -> dict[str, str]:
     return {
         layout.unit_file(layout.instance("", CANDIDATE)): release_unit(settings, CANDIDATE),
         layout.candidate_gunicorn_conf: gunicorn_text(),
-        layout.candidate_gunicorn_settings: gunicorn_settings(settings, candidate=True),
+        layout.candidate_gunicorn_settings: gunicorn_settings(settings, CANDIDATE),
         layout.candidate_environment(settings.release): environment_text(settings, wsgi),
     }

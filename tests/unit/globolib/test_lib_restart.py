@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from globolib import restart, run, switch, systemd
+from globolib import run, switch, systemd
 from globolib.layout import CANDIDATE, STANDIN
 
 ONE, BESIDE = "globoapp@PACK1_0.service", "globoapp-standin@PACK1_0.service"
@@ -79,9 +79,9 @@ def test_a_stand_in_that_failed_is_cleared_away(served):
     assert served.systemd.state(BESIDE).active == "inactive"
 
 
-def test_another_account_gets_no_stand_in(served, monkeypatch):
+def test_another_account_gets_no_stand_in(served):
     """Its start would give the state of what serves away."""
-    monkeypatch.setattr(restart, "uid_of", lambda user: os.getuid() + 1)
+    served.has_account(os.getuid() + 1)
     assert served.deploy(**SETTING).failure is None
     assert f"start {BESIDE}" not in served.systemd.calls
     assert f"restart {ONE}" in served.systemd.calls

@@ -22,7 +22,7 @@ class Fake:
         self.problems, self.done = list(problems), []
         self.begun = self.whole = not test
         self.resolution = Resolution(settings, warnings=("pillar pins port 80",))
-        self.examined = types.SimpleNamespace(artifact=types.SimpleNamespace(sha256="ab" * 32), notes=())
+        self.examined = types.SimpleNamespace(artifact=types.SimpleNamespace(sha256="ab" * 32), notes=(), accounts=None)
         self.line = {"action": "deploy", "version": "1.0", "result": "success", "duration": 1.5, "id": "i"}
 
     @property

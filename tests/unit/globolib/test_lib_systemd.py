@@ -6,7 +6,7 @@ import time
 import pytest
 from globolib import files, systemd, units
 from globolib.errors import Failure
-from globolib.host import Unit
+from globolib.host import Host, Unit
 from globolib.layout import CANDIDATE, Layout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,8 +75,8 @@ def test_what_systemctl_says_becomes_values(programs, layout):
         SOCKET: Unit(SOCKET, "active", "running"),
         "shop-activate.service": Unit("shop-activate.service"),
     }
-    assert systemd.running(layout, shown) == ("PACK1_0", "PACK1_1")
-    assert systemd.running(layout, shown, CANDIDATE) == ()
+    assert Host(units=shown).running(layout) == ("PACK1_0", "PACK1_1")
+    assert Host(units=shown).running(layout, CANDIDATE) == ()
 
 
 def test_systemd_is_asked_once_for_all(programs, layout):

@@ -1,0 +1,262 @@
+"""
+systemd for tests, in this process: as much of it as the package uses. What it starts are real processes that share real
+sockets.
+"""
+
+import contextlib
+import fnmatch
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import uuid
+from dataclasses import dataclass
+
+from globolib import commands, systemd, text
+from globolib.errors import Failure
+from globolib.layout import CANDIDATE, LIVE, STANDIN
+
+SERVER = pathlib.Path(__file__).with_name("release_server.py")
+
+
+@dataclass
+class State:
+    """A unit that systemd has loaded."""
+
+    active: str = "inactive"
+    sub: str = "dead"
+    result: str = "success"
+    invocation: str = ""
+    process: subprocess.Popen | None = None
+
+
+class Systemd:
+    """
+    Stands in for systemctl and journalctl.
+
+    calls
+        The commands, in their order.
+    fails
+        What goes wrong: ``{"restart shop@*": words or exception or function}``, by verb and a pattern of the unit.
+        Nothing is done then: words are what systemctl says before it exits with 1, an exception is raised. A function
+        is called; unless it raises, what was told is done.
+    """
+
+    def __init__(self, layout, logs):
+        self.layout, self.logs = layout, logs
+        self.states, self.sockets, self.loaded = {}, {}, {}
+        self.calls, self.fails = [], {}
+        self.real_run = commands.run
+
+    def run(self, command, deadline=120, check=True, environ=None, shown=None):
+        """As commands.run."""
+        if command[0] not in ("systemctl", "journalctl"):
+            return self.real_run(command, deadline, check, environ, shown)
+        words = [word for word in command[1:] if not word.startswith("--")]
+        self.calls.append(" ".join(command if command[0] == "journalctl" else words))
+        code, out, err = self._journal(command) if command[0] == "journalctl" else self._systemctl(words)
+        if check and code:
+            raise Failure(f"{' '.join(command[:shown])}: exit {code}: {text.line(err)}")
+        return commands.Done(code, out.encode(), err.encode())
+
+    def _systemctl(self, words):
+        verb, *names = words
+        for pattern, what in self.fails.items():
+            if fnmatch.fnmatch(" ".join([verb, *names[-1:]]), pattern):
+                if isinstance(what, str):
+                    return 1, "", what
+                if isinstance(what, BaseException):
+                    raise what
+                what()
+        if verb == "show" and names[0] == "DropInPaths":
+            directory = pathlib.Path(self.layout.drop_ins())
+            return 0, f"DropInPaths={' '.join(map(str, sorted(directory.glob('*.conf'))))}\n", ""
+        if verb == "show":
+            return 0, self._show(names[1:]), ""  # the first one is the list of properties
+        for name in names or [""]:
+            code, err = getattr(self, f"_{verb.replace('-', '_')}")(name)
+        return code, "", err
+
+    # What there is.
+
+    def state(self, name):
+        """The state of a unit as of now."""
+        known = self.states.setdefault(name, State())
+        if known.process and known.process.poll() is not None:
+            known.process, known.result = None, "exit-code"
+            again = systemd.instance(self.layout, name)
+            known.active, known.sub = ("activating", "auto-restart") if again else ("failed", "failed")
+        return known
+
+    def pid(self, name):
+        """The main process of a unit; 0 when there is none."""
+        process = self.state(name).process
+        return process.pid if process else 0
+
+    def _file_state(self, name):
+        path = os.path.join(self.layout.units, name)
+        if os.path.islink(path) and os.readlink(path) == "/dev/null":
+            return "masked"
+        return "enabled" if os.path.lexists(os.path.join(self.layout.wants, name)) else "disabled"
+
+    def _files(self):
+        """The texts of the files that systemd reads, by path."""
+        found = {}
+        for directory, _, names in os.walk(self.layout.units):
+            for name in names:
+                path = os.path.join(directory, name)
+                if not name.startswith(".") and os.path.isfile(path):
+                    found[path] = pathlib.Path(path).read_text()
+        return found
+
+    def _needs_reload(self, name):
+        paths = [self.layout.unit_file(name), self.layout.handed]
+        here = self._files()
+        return any(here.get(path) != self.loaded.get(path) for path in paths)
+
+    def _show(self, patterns):
+        names = {*self.states, *(name for name in patterns if "*" not in name)}
+        blocks = []
+        for name in sorted(names):
+            known = self.state(name)
+            if name not in patterns and (
+                known.active == "inactive" or not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+            ):
+                continue
+            properties = {
+                "Id": name, "ActiveState": known.active, "SubState": known.sub, "MainPID": self.pid(name),
+                "Result": known.result, "UnitFileState": self._file_state(name), "InvocationID": known.invocation,
+                "NeedDaemonReload": "yes" if self._needs_reload(name) else "no",
+            }  # fmt: skip
+            blocks.append("".join(f"{key}={value}\n" for key, value in properties.items()))
+        return "\n".join(blocks)
+
+    def _journal(self, command):
+        if command[1] == "--quiet" and command[2].startswith("--vacuum"):
+            return 0, "", ""
+        wanted = command[-1].removeprefix("_SYSTEMD_INVOCATION_ID=")
+        paths = sorted(self.logs.glob(f"*{wanted}*"))
+        return 0, "".join(path.read_text() for path in paths), ""
+
+    # What it does.
+
+    def _daemon_reload(self, name):
+        self.loaded = self._files()
+        return 0, ""
+
+    def _unmask(self, name):
+        path = os.path.join(self.layout.units, name)
+        if name.startswith(self.layout.name) and self._file_state(name) == "masked":
+            os.unlink(path)
+        return 0, ""
+
+    def _reset_failed(self, name):
+        known = self.state(name)
+        if known.active == "failed":
+            known.active = known.sub = "inactive"
+        return 0, ""
+
+    def _start(self, name):
+        if self.state(name).active == "active":
+            return 0, ""
+        self._stop(name)
+        return self._listen(name) if name.endswith(".socket") else self._serve(name)
+
+    def _restart(self, name):
+        self._stop(name)
+        return self._start(name)
+
+    def _stop(self, name):
+        known = self.state(name)
+        if name in self.sockets:
+            self.sockets.pop(name).close()
+        if known.process:
+            self._end(known.process)
+        runtime = self._runtime(name)
+        if runtime and os.path.isdir(runtime):
+            for entry in os.listdir(runtime):
+                os.unlink(os.path.join(runtime, entry))
+            os.rmdir(runtime)
+        if known.active != "failed":
+            known.active, known.sub = "inactive", "dead"
+        known.process = None
+        return 0, ""
+
+    @staticmethod
+    def _end(process):
+        process.terminate()
+        try:
+            process.wait(1)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def _runtime(self, name):
+        for role in (LIVE, CANDIDATE, STANDIN):
+            instance = systemd.instance(self.layout, name, role)
+            if instance:
+                return self.layout.runtime(instance, role)
+        return None
+
+    def _listen(self, name):
+        if self.layout.unit_file(name) not in self.loaded:
+            return 5, f"Unit {name} not found."
+        address, _, port = name.removeprefix(f"{self.layout.name}-").removesuffix(".socket").rpartition(":")
+        opened = socket.socket()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind((address, int(port)))
+        except OSError as error:
+            opened.close()
+            self.state(name).active = "failed"
+            return 1, f"Failed to listen: {error}"
+        opened.listen()
+        self.sockets[name] = opened
+        known = self.state(name)
+        known.active, known.sub = "active", "running"
+        return 0, ""
+
+    def _serve(self, name):
+        layout, known = self.layout, self.state(name)
+        candidate = systemd.instance(layout, name, CANDIDATE)
+        instance = candidate or systemd.instance(layout, name) or systemd.instance(layout, name, STANDIN)
+        if layout.unit_file(name) not in self.loaded or self._file_state(name) == "masked":
+            return 1, f"Unit {name} is masked or not found."
+        known.invocation, known.result = uuid.uuid4().hex, "success"
+        os.makedirs(self._runtime(name), exist_ok=True)
+        environment = layout.candidate_environment(instance) if candidate else layout.environment(instance)
+        directory = layout.release(instance)
+        if not (os.path.isdir(directory) and os.path.isfile(environment)):
+            known.active, known.sub, known.result = "failed", "failed", "resources"
+            return 1, "Job failed."
+        wanted = [] if candidate else [
+            line.removeprefix("Sockets=") for line in self.loaded.get(layout.handed, "").splitlines()
+        ]  # fmt: skip
+        numbers = [self.sockets[unit].fileno() for unit in wanted if unit in self.sockets]
+        python = os.path.join(os.path.realpath(os.path.join(directory, ".venv")), "bin/python")
+        more = [layout.candidate_socket(instance)] if candidate else []
+        with open(self.logs / f"{name}.{known.invocation}", "w") as log:
+            known.process = subprocess.Popen(
+                [python, "-I", "-S", str(SERVER), self._runtime(name), *more],
+                cwd=directory,
+                env={"SOCKETS": " ".join(map(str, numbers))},
+                pass_fds=numbers,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        known.active, known.sub = "active", "running"
+        return 0, ""
+
+    def close(self):
+        """End everything."""
+        for known in self.states.values():
+            if known.process:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(known.process.pid, signal.SIGKILL)
+                known.process.wait()
+        for opened in self.sockets.values():
+            opened.close()

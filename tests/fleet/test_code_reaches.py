@@ -1,13 +1,12 @@
 """A change of the tree's own code reaches a running minion with the next run, also what its main process has loaded."""
 
-import contextlib
+import shlex
 
 import pytest
-from machines import CHECKOUT
 from polling import until
 from server import Server
 
-PACKAGE = CHECKOUT / "salt/_utils/globolib"
+TREE = "/srv/globoapp/salt"
 ASKED = "\n\ndef deploying(minion):\n    return {word!r}\n"
 LOOK = """
 
@@ -17,15 +16,16 @@ def look(minion, memory):
 """
 
 
-@contextlib.contextmanager
-def appended(path, text):
-    """A file of the package with more at its end, for as long as the block runs."""
-    before = path.read_text()
-    path.write_text(before + text)
-    try:
-        yield
-    finally:
-        path.write_text(before)
+@pytest.fixture(scope="module")
+def append(fleet):
+    """
+    A function that puts text at the end of a file of the package as the master serves it: of a copy, since others
+    read the checkout.
+    """
+    master = Server(fleet, "master")
+    master.sh(f"cp -a {TREE} /root/tree && mount --bind /root/tree {TREE}")
+    yield lambda path, text: master.sh(f"echo {shlex.quote(text)} >>{TREE}/_utils/globolib/{path}")
+    master.sh(f"umount {TREE} && rm -r /root/tree")
 
 
 def deploy(server):
@@ -39,7 +39,7 @@ def deploy(server):
 
 
 @pytest.fixture
-def web1(fleet, serving_1_0):
+def web1(fleet, serving_1_0, append):
     """web1, serving 1.0; monitoring looks, so that the minion's main process has the package loaded."""
     fleet.heal(True)
     server = Server(fleet, "web1")
@@ -51,11 +51,9 @@ def web1(fleet, serving_1_0):
 
 
 @pytest.mark.parametrize("word", ["first", "second"])
-def test_a_changed_line_works_after_the_next_run(web1, word):
-    with (
-        appended(PACKAGE / "answers.py", ASKED.format(word=word)),
-        appended(PACKAGE / "monitor/look.py", LOOK.format(word=word)),
-    ):
-        deploy(web1)
-        assert web1.call("globoapp.deploying") == word
-        until(lambda: web1.sh("cat /run/globoapp-look || true") == word)
+def test_a_changed_line_works_after_the_next_run(web1, append, word):
+    append("answers.py", ASKED.format(word=word))
+    append("monitor/look.py", LOOK.format(word=word))
+    deploy(web1)
+    assert web1.call("globoapp.deploying") == word
+    until(lambda: web1.sh("cat /run/globoapp-look || true") == word)

@@ -17,6 +17,12 @@ beacons:
     - interval: 1
 
 schedule:
+  # A minion that starts with an empty cache (somebody has cleared it) has no beacon and no health check to run.
+  globoapp-sync:
+    function: saltutil.sync_all
+    hours: 24
+    run_on_start: true
+    maxrunning: 1
   globoapp-health:
     function: globoapp.health
     kwargs: {deadline: 5, report: true}

@@ -45,7 +45,7 @@ def _heal(minion: Minion) -> tuple[str, str]:
     try:
         failed = rollback.failures(states)
     except Failure as failure:
-        busy = minion.functions["state.running"]()
+        busy = minion.busy()
         return ("refused" if busy else "failed"), str(failure)
     if failed:
         return "failed", "\n".join(failed)[:4000]

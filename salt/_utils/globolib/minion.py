@@ -133,5 +133,10 @@ class Minion:
         Apply the states of a deploy with ``pillar`` on top. Returns Salt's answer: the states by their tags, or a
         list of lines where they could not be applied at all.
         """
-        answer: dict[str, Any] | list[str] = self.functions["state.apply"]("globoapp", pillar=dict(pillar))
+        # Never put off: with state_queue the answer would be that it is to come, without what this run holds.
+        answer: dict[str, Any] | list[str] = self.functions["state.apply"]("globoapp", pillar=dict(pillar), queue=False)
         return answer
+
+    def busy(self) -> list[str]:
+        """Of each other run of states on this minion a line that names it."""
+        return list(self.functions["state.running"]())

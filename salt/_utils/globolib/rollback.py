@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from globolib import answers, checks, ledger, prune, run
+from globolib import answers, checks, ledger, prune, run, waiting
 from globolib.errors import Failure
 from globolib.ledger import Entry, identity
 from globolib.minion import Minion
@@ -41,6 +41,8 @@ def rollback(minion: Minion, version: Any = None) -> dict[str, Any]:
         return {"result": True, **answer, "comment": f"Nothing to go back to: {reason}. Nothing was changed."}
     if minion.test:
         return {"result": False, **answer, "comment": "The minion is configured with test: True. Nothing was changed."}
+    # Salt runs one set of states at a time: what runs now, such as a highstate, goes first.
+    waiting.until(lambda: None if minion.busy() else True, deployed.lock_wait)
     token = identity()
     held = run.take_lock(minion, deployed, f"rollback to {target}", token=token)
     try:

@@ -218,9 +218,9 @@ class Machine:
             here.unlock()
         return deploy
 
-    def _apply(self, sls, pillar):
+    def _apply(self, sls, pillar, queue):
         """As state.apply inside another function."""
-        assert sls == "globoapp"
+        assert (sls, queue) == ("globoapp", False)
         done = self.deploy(here=run.Run(self.inner(pillar)))
         return {
             name: {"__id__": name, "result": said != done.failure, "comment": said, "changes": {}}

@@ -127,7 +127,10 @@ def test_a_minion_in_test_mode_is_not_healed(served):
 
 @pytest.mark.parametrize(("running", "result"), [(["state.apply is running"], "refused"), ([], "failed")])
 def test_states_that_could_not_be_applied_at_all(served, running, result):
-    served.functions["state.apply"] = lambda sls, pillar: ["The function state.apply is running", "Rendering failed"]
+    served.functions["state.apply"] = lambda sls, pillar, queue: [
+        "The function state.apply is running",
+        "Rendering failed",
+    ]
     served.functions["state.running"] = lambda: running
     answer = heal.heal(served.minion())
     assert answer["result"] == result
@@ -136,7 +139,7 @@ def test_states_that_could_not_be_applied_at_all(served, running, result):
 
 def test_what_failed_is_told_and_not_too_long(served):
     states = {"a": {"result": False, "comment": "x" * 5000}, "b": {"result": True, "comment": "fine"}}
-    served.functions["state.apply"] = lambda sls, pillar: states
+    served.functions["state.apply"] = lambda sls, pillar, queue: states
     answer = heal.heal(served.minion())
     assert (answer["result"], answer["comment"]) == ("failed", "x" * 4000)
 
@@ -149,7 +152,7 @@ def test_what_cannot_be_done_at_once_is_left_to_the_states(served, monkeypatch, 
 
     monkeypatch.setattr(systemd, "show", show)
     applied = []
-    served.functions["state.apply"] = lambda sls, pillar: applied.append(pillar) or {}
+    served.functions["state.apply"] = lambda sls, pillar, queue: applied.append(pillar) or {}
     assert heal.heal(served.minion())["result"] == "healed"
     assert applied == [{"globoapp_run": {"version": "1.0", "port": served.port}}]
 

@@ -99,10 +99,18 @@ def test_another_deploy_is_waited_for_no_longer_than_pillar_says(served):
 
 @pytest.mark.parametrize("broken", [["Rendering SLS failed"], "Minion did not return"])
 def test_states_that_could_not_be_applied_are_a_failure_and_the_lock_is_free(served, broken):
-    served.functions["state.apply"] = lambda sls, pillar: broken
+    served.functions["state.apply"] = lambda sls, pillar, queue: broken
     with pytest.raises(Failure, match="the states could not be applied: "):
         rollback.rollback(served.minion())
     assert lock.holder(served.layout.lock) is None
+
+
+def test_what_salt_is_busy_with_goes_first(served):
+    running = [[], ["The function state.highstate is running"], ["The function state.highstate is running"]]
+    served.functions["state.running"] = lambda: running.pop()
+    served.pillar["globoapp"]["lock_wait"] = 5
+    assert rollback.rollback(served.minion())["result"] is True
+    assert running == []
 
 
 def test_a_minion_that_only_tests_goes_nowhere(served):
@@ -114,7 +122,7 @@ def test_a_minion_that_only_tests_goes_nowhere(served):
 
 def test_the_states_know_that_they_are_inside_a_rollback(served):
     given = []
-    served.functions["state.apply"] = lambda sls, pillar: given.append((sls, pillar)) or {}
+    served.functions["state.apply"] = lambda sls, pillar, queue: given.append((sls, pillar)) or {}
     rollback.rollback(served.minion())
     ((sls, pillar),) = given
     assert (sls, pillar["globoapp_run"]["action"], pillar["globoapp_run"]["version"]) == ("globoapp", "rollback", "1.0")

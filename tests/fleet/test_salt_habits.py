@@ -53,6 +53,7 @@ def test_a_cache_that_salt_cleared_is_no_trouble(watched):
     watched.assert_serves("1.0")
 
 
+@pytest.mark.long
 def test_a_beacon_that_was_switched_off_is_seen(watched):
     watched.fleet.heal(False)
     until(lambda: inventory(watched.fleet)["web1"]["watched"] is False, 400)
@@ -148,6 +149,7 @@ def unprivileged_master(fleet, watched):
     owned("root")
 
 
+@pytest.mark.long
 def test_a_master_that_is_not_root(fleet, watched, unprivileged_master):
     user = Server(fleet, "master").sh("ps -o user= -p $(systemctl show -P MainPID salt-master)")
     assert user == "salt"

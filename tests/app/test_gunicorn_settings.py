@@ -1,21 +1,31 @@
 """gunicorn.conf.py with what pillar says, read by the real gunicorn of each lock: the one of 2020 and a modern one."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from appserver import wait_for
 from globolib import units
+from globolib.cuts import Cuts
 from globolib.settings import Settings
 
 APP = """
-import os
+import time
 
 def create(answer="made"):
-    return lambda environ, start: [start("200 OK", []), answer.encode()][1:]
+    def app(environ, start):
+        if environ["PATH_INFO"] == "/slow":
+            open("taken", "w").close()
+            time.sleep(60)
+        start("200 OK", [])
+        return [answer.encode()]
+
+    return app
 
 app = create("app")
 """
@@ -50,13 +60,24 @@ class Gunicorn:
         """Returns the pids of these marks in the runtime directory."""
         return {int(path.name.partition("-")[2]) for path in self.run.glob(f"{kind}-*")}
 
+    def ask(self, path="/asked"):
+        """Sends a request for path; returns the client (a socket)."""
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(10)
+        client.connect(str(self.socket))
+        client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        return client
+
     def get(self):
         """Asks once; returns the whole answer (bytes)."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
-            client.connect(str(self.socket))
-            client.sendall(b"GET /asked HTTP/1.0\r\n\r\n")
+        with self.ask() as client:
             return b"".join(iter(lambda: client.recv(4096), b""))
+
+    def cut(self):
+        """Stops it; returns how many requests that has cut."""
+        cuts = Cuts()
+        cuts.during(self.close, SimpleNamespace(runtime=lambda *_: str(self.run)), "PACK1_0")
+        return cuts.count
 
     def close(self):
         """Stops it."""
@@ -109,3 +130,22 @@ def test_a_worker_is_replaced_after_its_requests_and_leaves_its_mark(gunicorn):
     assert wait_for(lambda: server.marks("ready") - first, "another worker")
     server.get()
     assert server.marks("recycled") == first
+
+
+def test_a_request_that_outlasts_graceful_timeout_is_counted(gunicorn):
+    server = gunicorn(settings=DEFAULTS.at(graceful_timeout=1), workers=2, single_process=False)
+    server.ready(2)
+    server.get()
+    with server.ask("/slow") as client:
+        wait_for((server.run.parent / "release/taken").exists, "the slow request")
+        assert server.cut() == 1
+        with contextlib.suppress(ConnectionError):
+            assert client.recv(100) == b""
+
+
+def test_where_all_are_answered_nothing_is_counted(gunicorn):
+    server = gunicorn(settings=DEFAULTS.at(graceful_timeout=10), workers=1)
+    server.ready(1)
+    for _ in range(5):
+        server.get()
+    assert server.cut() == 0

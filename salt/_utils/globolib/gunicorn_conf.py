@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import threading
 import time
 from typing import Any
 
@@ -58,22 +59,31 @@ def post_worker_init(worker: Any) -> None:
         pass
 
 
-def _progress(worker: Any) -> None:
+# The requests that this worker has taken up and not answered. Two threads must not write their counts in the wrong order.
+_in_hand = 0
+_counting = threading.Lock()
+
+
+def _progress(worker: Any, more: int = 0) -> None:
     """
     Note that the worker gets on: the time by a clock that all processes of the host share and that nobody sets. One
-    that notes nothing for long while questions wait is stuck; one that is only slow is not.
+    that notes nothing for long while questions wait is stuck; one that is only slow is not. After it, the requests in
+    hand: of a worker that is killed when graceful_timeout is over, those that were cut.
     """
-    os.pwrite(worker.progress, b"%020d\n" % time.monotonic_ns(), 0)
+    global _in_hand
+    with _counting:
+        _in_hand += more
+        os.pwrite(worker.progress, b"%020d %04d\n" % (time.monotonic_ns(), _in_hand), 0)
 
 
 def pre_request(worker: Any, request: Any) -> None:
     """A request has come in."""
-    _progress(worker)
+    _progress(worker, 1)
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
     """A request was answered."""
-    _progress(worker)
+    _progress(worker, -1)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -277,6 +277,7 @@ class Run:
                     "changed": list(changed),
                     **({"failed": list(failures)} if failures else {}),
                     **({"probe": seen} if seen else {}),
+                    **({"cut": self.course.cuts.count} if self.course.cuts.count else {}),
                 },
             )
             self.minion.send(f"globoapp/deploy/{self.minion.id}", line)

@@ -161,6 +161,9 @@ def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> 
             f" A probe every 20 ms meanwhile: {probe['sent']} requests, {probe['failed']} failed, longest gap "
             f"{probe['longest_gap_ms']} ms."
         )
+    if cut := line.get("cut"):
+        were = "1 request was" if cut == 1 else f"{cut} requests were"
+        comment += f" {were} still running when graceful_timeout ended, and cut."
     return Outcome(comment, {"line": line["id"]})
 
 

@@ -89,7 +89,8 @@ def recycled(layout: Layout, name: str, role: str = LIVE) -> set[int]:
 def progress(layout: Layout, name: str, pid: int) -> int:
     """When a worker last took up or answered a request: CLOCK_MONOTONIC in ns; 0 where it never told."""
     noted = files.read(os.path.join(layout.runtime(name), f"progress-{pid}"))
-    return int(noted) if noted and noted.strip().isdigit() else 0
+    first = (noted or "").partition(" ")[0].strip()  # after it: the requests in hand
+    return int(first) if first.isdecimal() else 0
 
 
 def _texts(settings: Settings, sockets: set[str]) -> dict[str, str | None]:

@@ -8,12 +8,13 @@ What served goes on serving: put back first, collect evidence second.
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from globolib import drain, files, health, observe, processes, restart, started, survey, systemd, waiting
+from globolib.cuts import Cuts
 from globolib.errors import Failure
 from globolib.host import Host
-from globolib.layout import STANDIN
+from globolib.layout import LIVE, STANDIN, Layout
 from globolib.ledger import Entry
 from globolib.manifest import worker_count
 from globolib.plan import Target, plan, proof, wanted_texts
@@ -40,6 +41,8 @@ class Course:
         Why the release, though nothing was to be changed, was started afresh; None when it was not.
     probe
         Asks the service while the run switches.
+    cuts
+        Counts the requests that the run has cut.
     """
 
     before: Entry | None
@@ -48,6 +51,7 @@ class Course:
     switched: bool = False
     again: str | None = None
     probe: health.Probe | None = None
+    cuts: Cuts = field(default_factory=Cuts)
 
     def is_move(self, settings: Settings) -> bool:
         """Whether this run is to change what is deployed, not only to repair it."""
@@ -86,18 +90,18 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
     _watch(settings, host, course)
     course.switched = True
     try:
-        _take_up(settings, host, steps)
+        _take_up(settings, host, course, steps)
     except (Failure, OSError) as failure:
         raise _undone(settings, host, course, steps, failure) from failure
     try:
         systemd.enable(layout, name)
         for other in running:
             if other != name:
-                systemd.stop(layout.instance(other))
+                _stop(layout, other, course)
         for left in host.running(layout, STANDIN):
-            systemd.stop(layout.instance(left, STANDIN))
+            _stop(layout, left, course, STANDIN)
         if others:
-            _close(settings, host, socket, others)
+            _close(settings, host, course, others)
     except (Failure, OSError) as failure:
         unit_then = observe.seen(layout.instance(name))
         came_of_it = put_back(settings, host, course)
@@ -109,7 +113,12 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
     return steps
 
 
-def _take_up(settings: Settings, host: Host, steps: Mapping[str, str]) -> None:
+def _stop(layout: Layout, release: str, course: Course, role: str = LIVE) -> None:
+    """Stop the instance of a release, and count what that cuts."""
+    course.cuts.during(lambda: systemd.stop(layout.instance(release, role)), layout, release, role)
+
+
+def _take_up(settings: Settings, host: Host, course: Course, steps: Mapping[str, str]) -> None:
     """The first half of a switch: the release takes requests, beside what is there."""
     layout, unit = settings.layout, settings.layout.instance(settings.release)
     socket, sockets = layout.socket(settings.address, settings.port), host.sockets(layout)
@@ -130,15 +139,15 @@ def _take_up(settings: Settings, host: Host, steps: Mapping[str, str]) -> None:
     if systemd.hand_over(layout, [socket, *others]):
         systemd.systemctl("daemon-reload")
     if "start" in steps or "restart" in steps:
-        _start(settings, host)
+        _start(settings, host, course)
     else:
         _wait_and_note(settings, host)
 
 
-def _start(settings: Settings, host: Host) -> None:
+def _start(settings: Settings, host: Host, course: Course) -> None:
     """Start the release, or start it afresh: where it has workers, beside a stand-in."""
     if host.workers.get(settings.release):
-        restart.restart(settings, _workers(settings, host))
+        restart.restart(settings, _workers(settings, host), course.cuts)
         _note(settings, host)
         return
     verb = "restart" if settings.release in host.running(settings.layout) else "start"
@@ -155,7 +164,7 @@ def _undone(
     unit_then = failure.unit if isinstance(failure, restart.NoStandIn) else observe.seen(unit)
     ways: list[Callable[[], object]] = [lambda: _restore(settings, course)]
     if settings.release not in host.running(layout):
-        ways.append(lambda: systemd.stop(unit))
+        ways.append(lambda: _stop(layout, settings.release, course))
     ways.append(lambda: systemd.hand_over(layout, host.handed))
     if "open" in steps and socket not in host.handed:
         ways.append(lambda: systemd.remove_socket(layout, socket))
@@ -186,7 +195,7 @@ def _note(settings: Settings, host: Host) -> None:
         started.note(settings.layout, settings.release, host.releases[settings.release], unit)
 
 
-def _close(settings: Settings, host: Host, socket: str, others: list[str]) -> None:
+def _close(settings: Settings, host: Host, course: Course, others: list[str]) -> None:
     """
     Close the addresses that are no longer wanted. Both answer now. systemd lets go of the old one first: were this
     run cut here, the release would go on with both, and the next run would put it right.
@@ -195,11 +204,11 @@ def _close(settings: Settings, host: Host, socket: str, others: list[str]) -> No
     unit = layout.instance(settings.release)
     for other in others:
         systemd.remove_socket(layout, other)
-    if systemd.hand_over(layout, [socket]):
+    if systemd.hand_over(layout, [layout.socket(settings.address, settings.port)]):
         systemd.systemctl("daemon-reload")
     # The release lets go of the old one by starting again, when nobody waits there any more.
     _drain(unit)
-    restart.restart(settings, _workers(settings, host))
+    restart.restart(settings, _workers(settings, host), course.cuts)
     _note(settings, host)
 
 
@@ -253,7 +262,7 @@ def check(settings: Settings, host: Host, course: Course) -> str:
                 raise Failure(why) from failure
             course.again = str(failure)
             try:
-                systemd.systemctl("restart", unit)
+                course.cuts.during(lambda: systemd.systemctl("restart", unit), layout, name)
                 _wait_and_note(settings, host)
             except (Failure, OSError) as worse:
                 why = f"{settings.version} is not healthy: {failure}; and it did not start afresh: {worse}"
@@ -294,14 +303,14 @@ def put_back(settings: Settings, host: Host, course: Course) -> str:
             *(functools.partial(systemd.remove_socket, layout, socket) for socket in sorted(sockets)),
             lambda: systemd.hand_over(layout, ()),
             lambda: systemd.enable(layout, None),
-            lambda: systemd.stop(layout.instance(settings.release)),
+            lambda: _stop(layout, settings.release, course),
         )
         return f"\nNothing was deployed here before: it was stopped.{wrong}"
     old = settings.at(version=before.version, port=before.port, bind=before.bind, address=before.address)
     try:
         record = host.releases[old.release]
         target = Target(record.virtualenv, record.manifest.wsgi)
-        back = Course(before, course.texts, target, switched=True, probe=course.probe)
+        back = Course(before, course.texts, target, switched=True, probe=course.probe, cuts=course.cuts)
         _restore(settings, course)
         switch(old, survey.again(old, host), back)
         observe.answers(old, health.where(old.address, old.port), record.manifest.health)

@@ -125,7 +125,7 @@ def test_a_ledger_line_keeps_what_is_known_of_it():
     line = {
         "id": "a" * 32, "time": NOW, "version": "1.0", "result": "failed", "action": "deploy", "host": "web1",
         "port": 8000, "duration": 1.5, "changed": ["unpacked"], "failed": ["it did\nnot start"], "from": None,
-        "probe": {"sent": 3, "failed": 0, "longest_gap_ms": 2.0, "first_failure": None},
+        "cut": 2, "probe": {"sent": 3, "failed": 0, "longest_gap_ms": 2.0, "first_failure": None},
     }  # fmt: skip
     assert incoming.deploy({**line, "unknown": 1}, NOW) == line
     del line["probe"]["first_failure"]

@@ -158,6 +158,13 @@ def test_the_record_tells_what_a_client_saw():
     assert "276 requests, 0 failed, longest gap 26.4 ms" in steps.recorded(here, "x", {}).comment
 
 
+@pytest.mark.parametrize(("cut", "words"), [(1, "1 request was"), (7, "7 requests were")])
+def test_the_record_tells_what_was_cut(cut, words):
+    here = Fake()
+    here.line["cut"] = cut
+    assert f"{words} still running when graceful_timeout ended, and cut." in steps.recorded(here, "x", {}).comment
+
+
 def test_nothing_to_record():
     here = Fake()
     here.line = None

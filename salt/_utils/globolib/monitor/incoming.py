@@ -114,7 +114,7 @@ def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
     for key in ("host", "name", "bind", "address", "action", "from", "jid"):
         if key in data:
             line[key] = word(data[key])
-    for key in ("port", "duration"):
+    for key in ("port", "duration", "cut"):
         if key in data:
             line[key] = number(data[key])
     for key in ("changed", "failed"):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import psutil
+
 from globolib.settings import Settings
 
 Key = TypeVar("Key")
@@ -61,6 +63,19 @@ def _known(ask: Callable[[Key], Entry], key: Key) -> Entry | None:
         return ask(key)
     except KeyError:
         return None
+
+
+def runs_as(settings: Settings, pid: int) -> str | None:
+    """The account that a process runs with: a name, or the uid where that has none; None where the process is gone."""
+    try:
+        uid = psutil.Process(pid).uids().effective
+    except (psutil.Error, ValueError):
+        return None
+    named = _known(pwd.getpwnam, settings.user)
+    if named and named.pw_uid == uid:  # another account may have the same uid
+        return settings.user
+    account = _known(pwd.getpwuid, uid)
+    return account.pw_name if account else str(uid)
 
 
 def problems(settings: Settings, accounts: Accounts) -> list[str]:

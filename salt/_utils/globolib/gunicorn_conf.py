@@ -59,8 +59,9 @@ def post_worker_init(worker: Any) -> None:
         pass
 
 
-# The requests that this worker has taken up and not answered. Two threads must not write their counts in the wrong order.
+# The requests that this worker has taken up and not answered.
 _in_hand = 0
+# Two threads must not write their counts in the wrong order.
 _counting = threading.Lock()
 
 

@@ -5,8 +5,8 @@ What stands in the way of a deploy, found before anything is touched: all of it 
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from globolib import accounts, artifact, files, limits, units, virtualenv
 from globolib.accounts import Accounts
@@ -51,6 +51,8 @@ class Examination:
         What is not in the way, and a person should know.
     accounts
         What the host knows of the account and the group of the service; None where their names are wrong.
+    others
+        The releases that run with another account than the service is to have: ``{release: account}``.
     real_root
         ``root`` without symlinks.
     noexec
@@ -64,6 +66,7 @@ class Examination:
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     accounts: Accounts | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
     real_root: str = ""
     noexec: str = ""
 
@@ -79,7 +82,11 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     free = files.free_bytes(settings.root)
     known = None if resolution.invalid & {"name", "user", "group"} else accounts.look(settings)
     place = Examination(
-        free=free, accounts=known, real_root=os.path.realpath(settings.root), noexec=files.noexec(settings.root)
+        free=free,
+        accounts=known,
+        others=_others(settings, host) if known else {},
+        real_root=os.path.realpath(settings.root),
+        noexec=files.noexec(settings.root),
     )
     if not settings.release or resolution.invalid & NEEDED:
         return place
@@ -116,6 +123,12 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     )
 
 
+def _others(settings: Settings, host: Host) -> dict[str, str]:
+    """The releases that run with another account than the settings want."""
+    owners = {name: accounts.runs_as(settings, family[0].pid) for name, family in host.processes.items() if family}
+    return {name: owner for name, owner in owners.items() if owner not in (None, settings.user)}
+
+
 def _unknown(minion: Minion, settings: Settings, host: Host, failure: str) -> str:
     """A failure of the artifact; where it is just not there, with the versions that are."""
     if not failure.endswith("is not there"):
@@ -144,6 +157,7 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
         found += _root(settings, examined)
     if examined.accounts:
         found += accounts.problems(settings, examined.accounts)
+        found += _two_accounts(settings, examined)
     if examined.artifact:
         found += _one_worker(settings, examined.artifact.manifest)
         found += _tasks(settings, examined.artifact.manifest)
@@ -168,6 +182,20 @@ def _root(settings: Settings, examined: Examination) -> list[str]:
             "there; mount it without noexec, or choose another root"
         )
     return found
+
+
+def _two_accounts(settings: Settings, examined: Examination) -> list[str]:
+    """
+    Whether version and account change at once. systemd gives the app's state to the account of what starts, and during
+    a switch the release of before still writes it; the same release starts again by itself, without a stand-in.
+    """
+    return [
+        f"user is {settings.user!r} and version is {settings.version!r}: {release} runs with {owner}, and could not "
+        f"write the app's state any more as soon as another release starts with {settings.user}; change one after the "
+        f"other: deploy {settings.version} with user {owner} first, then set user: {settings.user}"
+        for release, owner in examined.others.items()
+        if release != settings.release
+    ]
 
 
 def _one_worker(settings: Settings, manifest: Manifest) -> list[str]:

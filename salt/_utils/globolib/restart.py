@@ -3,8 +3,6 @@ Starts the release that serves afresh, without a moment in which nothing serves:
 takes requests from the same sockets meanwhile.
 """
 
-import os
-
 from globolib import accounts, observe, systemd, units
 from globolib.cuts import Cuts
 from globolib.errors import Failure
@@ -41,7 +39,7 @@ def restart(settings: Settings, workers: int, cuts: Cuts) -> None:
         cuts.during(lambda: systemd.systemctl("restart", unit), layout, name)
         observe.wait_for_workers(settings, workers)
 
-    if not _same_account(settings):
+    if accounts.runs_as(settings, systemd.unit(unit).pid) != settings.user:
         # systemd gives the StateDirectory to the account of what starts: beside a stand-in of another account the
         # release could not write any more. Clients wait in the socket's queue instead.
         again()
@@ -56,12 +54,3 @@ def restart(settings: Settings, workers: int, cuts: Cuts) -> None:
         raise NoStandIn(f"{failure}; {unit} goes on as it was", then) from failure
     again()
     cuts.during(lambda: systemd.stop(standin), layout, name, STANDIN)
-
-
-def _same_account(settings: Settings) -> bool:
-    """Whether the instance runs with the account that it is to have."""
-    try:
-        uid = os.stat(f"/proc/{systemd.unit(settings.layout.instance(settings.release)).pid}").st_uid
-    except OSError:
-        return False
-    return uid == accounts.look(settings).uid

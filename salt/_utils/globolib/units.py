@@ -121,6 +121,11 @@ _CANDIDATE_LAST = """\
 User=
 Group=
 DynamicUser=yes
+# systemd would give them to the account of the candidate, whatever is in them.
+StateDirectory=
+CacheDirectory=
+LogsDirectory=
+ConfigurationDirectory=
 Environment=STATE_DIRECTORY=/tmp
 Restart=no
 KillSignal=SIGKILL

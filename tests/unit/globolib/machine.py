@@ -12,13 +12,13 @@ import pathlib
 import socket
 import sys
 import time
-import types
 import zipfile
 from dataclasses import dataclass, field
 
 import psutil
 from fakesystemd import Systemd
 from globolib import (
+    accounts,
     checks,
     commands,
     drain,
@@ -26,14 +26,12 @@ from globolib import (
     preflight,
     processes,
     release,
-    restart,
     run,
     settings,
     steps,
     systemd,
     waiting,
 )
-from globolib.accounts import Accounts
 from globolib.errors import Failure
 from globolib.host import Owner
 from globolib.layout import CANDIDATE, STANDIN, Layout, release_of
@@ -86,7 +84,7 @@ class Machine:
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
         monkeypatch.setattr(commands, "run", self.systemd.run)
         monkeypatch.setattr(systemd, "BOOTED", str(tmp_path))
-        self.has_account(os.getuid())
+        self.has_account("globoapp")
         monkeypatch.setattr(release, "OWNER", (os.getuid(), os.getgid()))
         monkeypatch.setattr(preflight, "HIDDEN", {})  # tests have their directory below /tmp
         monkeypatch.setattr(drain, "QUIET", 0.01)
@@ -114,10 +112,9 @@ class Machine:
             "state.apply": self._apply,
         }
 
-    def has_account(self, uid):
-        """What the service runs as has this uid, by what a restart is told."""
-        known = types.SimpleNamespace(look=lambda settings: Accounts(uid))
-        self.monkeypatch.setattr(restart, "accounts", known)
+    def has_account(self, name):
+        """What runs here runs with this account."""
+        self.monkeypatch.setattr(accounts, "runs_as", lambda settings, pid: name)
 
     @staticmethod
     def _with_owners(real):

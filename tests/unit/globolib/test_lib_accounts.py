@@ -73,3 +73,20 @@ def test_the_host_is_asked():
     here = accounts.look(Settings(user=me.pw_name, group=group.gr_name, uid=me.pw_uid, gid=group.gr_gid))
     assert here == Accounts(me.pw_uid, me.pw_gid, group.gr_gid, me.pw_name, group.gr_name)
     assert accounts.look(Settings(user="no-such-account", uid=4000000, gid=4000000)) == Accounts()
+
+
+def test_what_a_process_runs_with(monkeypatch):
+    own = pwd.getpwuid(os.geteuid()).pw_name
+    assert accounts.runs_as(APP, os.getpid()) == own
+    same = pwd.getpwuid(os.geteuid())
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: same)
+    assert accounts.runs_as(APP, os.getpid()) == "my-app"
+    monkeypatch.undo()
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert accounts.runs_as(APP, os.getpid()) == str(os.geteuid())
+    assert accounts.runs_as(APP, 0) is None
+    assert accounts.runs_as(APP, 1 << 40) is None

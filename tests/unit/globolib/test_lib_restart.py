@@ -3,8 +3,9 @@
 import os
 
 import pytest
-from globolib import run, switch, systemd
+from globolib import run, switch, systemd, units
 from globolib.layout import CANDIDATE, STANDIN
+from globolib.settings import Settings
 
 ONE, BESIDE = "globoapp@PACK1_0.service", "globoapp-standin@PACK1_0.service"
 SETTING = {"globoapp": {"environment": {"LEVEL": "2"}}}
@@ -81,10 +82,35 @@ def test_a_stand_in_that_failed_is_cleared_away(served):
 
 def test_another_account_gets_no_stand_in(served):
     """Its start would give the state of what serves away."""
-    served.has_account(os.getuid() + 1)
+    served.has_account("other")
     assert served.deploy(**SETTING).failure is None
     assert f"start {BESIDE}" not in served.systemd.calls
     assert f"restart {ONE}" in served.systemd.calls
+
+
+def test_version_and_account_do_not_change_at_once(served):
+    served.has_account("other")
+    done = served.deploy("1.1")
+    assert "user is 'globoapp' and version is '1.1': PACK1_0 runs with other, and could not write" in done.failure
+    assert "deploy 1.1 with user other first, then set user: globoapp" in done.failure
+    assert (served.running(), changing(served)) == (["PACK1_0"], [])
+    served.has_account("globoapp")
+    assert served.deploy("1.1").failure is None
+
+
+def test_where_nothing_runs_both_may_change(served):
+    served.systemd.run(["systemctl", "stop", ONE])
+    served.has_account("other")
+    assert served.deploy("1.1").failure is None
+
+
+def test_a_candidate_gets_no_directory_of_what_serves():
+    """Neither of its unit nor of a drop-in of the site: systemd would give it to the candidate's account."""
+    candidate = units.release_unit(Settings(version="1.0"), CANDIDATE)
+    for kind in ("State", "Cache", "Logs", "Configuration"):
+        assert f"{kind}Directory=" not in candidate
+        assert f"\n{kind}Directory=\n" in units.role_text(CANDIDATE)
+        assert f"{kind}Directory=" not in units.role_text(STANDIN)
 
 
 def test_the_drop_ins_of_a_site_hold_for_a_trial_and_a_stand_in(served):

@@ -129,7 +129,7 @@ def test_workers_that_are_ready_are_children_with_a_mark(served, tmp_path):
 
 @pytest.mark.parametrize(
     ("noted", "when"),
-    [(None, 0), ("", 0), ("x", 0), ("-1", 0), ("0000000042\n", 42), ("0000000042 0003\n", 42)],
+    [(None, 0), ("", 0), ("x", 0), ("-1", 0), ("0042\n", 42), ("0042 0003\n", 42)],
     ids=str,
 )
 def test_when_a_worker_got_on(machine, noted, when):

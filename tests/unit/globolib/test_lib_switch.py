@@ -68,7 +68,7 @@ def assert_1_0_goes_on(machine, done):
 )
 def test_a_candidate_that_fails_its_trial_touches_nothing_live(served, api, why):
     served.publish("1.1", api)
-    served.pillar["globoapp"].update(environment={"A": "new"}, user="nobody", threads=9)
+    served.pillar["globoapp"].update(environment={"A": "new"}, group="nogroup", threads=9)
     done = served.deploy("1.1", globoapp={"deadline": 10 if api == CRASHES else 1})
     assert_1_0_goes_on(served, done)
     assert served.live_files() == served.before

@@ -104,7 +104,7 @@ def test_an_alert_arrives(master, hook, clock):
     assert len(hook.got) == 1
 
 
-@pytest.mark.parametrize("mode", ["hang", "error", "missing", "redirect", "close", "garbage"])
+@pytest.mark.parametrize("mode", ["hang", "error", "redirect", "close", "garbage"])
 def test_an_endpoint_that_fails_loses_nothing(master, hook, clock, mode, caplog):
     hook.mode = mode
     began = time.monotonic()
@@ -121,6 +121,13 @@ def test_an_endpoint_that_fails_loses_nothing(master, hook, clock, mode, caplog)
     hook.hanging.set()
     deliver(master, clock, 10)
     assert [one["text"].split()[1] for one in hook.got] == [f"web{number}" for number in range(5)]
+
+
+def test_what_the_endpoint_refuses_is_given_up_at_once(master, hook, clock):
+    hook.mode = "missing"
+    master.run("globoapp.alert", "web1", event("api", "bad"))
+    assert master.run("globoapp_watch.deliver")["dead"] == 1
+    assert master.run("globoapp.dead_letters")[0]["why"] == "the webhook at 127.0.0.1 refused it: status 404"
 
 
 def test_an_endpoint_that_refuses_connections(master, hook, clock):

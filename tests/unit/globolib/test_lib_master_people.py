@@ -1,14 +1,11 @@
 """What people are shown: one bad record hides nothing; and what is sent to them: one bad notification stops nothing."""
 
-import logging
 import time
-from types import SimpleNamespace
 
 import pytest
-import requests
 from fakecache import Cache
 from globolib.errors import Failure
-from globolib.monitor import inventory, metrics, notice, notify
+from globolib.monitor import inventory, metrics
 from globolib.monitor.store import Store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -128,123 +125,3 @@ def test_metrics(store, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
     with pytest.raises(Failure, match="prometheus-client"):
         metrics.text({}, 5.0)
-
-
-class Hook:
-    """Stands in for requests.post: `answer` is a status or an exception, `got` what was sent."""
-
-    def __init__(self, monkeypatch):
-        self.answer, self.got, self.now, self.context = 200, [], [1000.0], {}
-        monkeypatch.setattr(notify.requests, "post", self.post)
-        monkeypatch.setattr(notify, "time", SimpleNamespace(monotonic=lambda: self.now[0]))
-
-    def post(self, url, **sent):
-        self.got.append(sent)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        made = requests.Response()
-        made.status_code, made.raw = self.answer, type("Raw", (), {"close": lambda _: None, "release_conn": None})()
-        return made
-
-
-@pytest.fixture
-def hook(monkeypatch):
-    return Hook(monkeypatch)
-
-
-def notifier(store, hook, section):
-    def ask(minion):
-        if isinstance(section, Exception):
-            raise section
-        return section
-
-    return notify.Notifier(store, ask, hook.context)
-
-
-def queue(store, *numbers):
-    for number in numbers:
-        entry = {"alert": alert(message=f"m{number}"), "state": "bad", "time": NOW}
-        store.put("queue", f"{number:020}", entry)
-
-
-URL = "http://hook.example/s3cret"
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {}, {"alert": 5}, {"alert": {}}, {"alert": alert(), "state": "worse", "time": NOW}, ValueError("torn"), "text",
-        {"alert": alert(), "state": "bad"}, {"alert": alert(), "state": "bad", "time": NOW, "attempts": "x"},
-    ],
-)  # fmt: skip
-def test_one_that_is_broken_goes_to_the_dead_letters_and_the_rest_goes_on(store, cache, hook, bad):
-    queue(store, 1, 3)
-    cache.records["globoapp/queue"][f"{2:020}"] = bad
-    sender = notifier(store, hook, {"url": URL})
-    assert sender.deliver() == {"sent": 2, "waiting": 0, "unwanted": 0, "dead": 1}
-    assert [sent["json"]["text"].split()[3] for sent in hook.got] == ["m1", "m3"]
-    assert sender.pending() == []
-    assert sender.dead_letters(drop=True)[0]["why"]
-    assert sender.dead_letters() == []
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        500,
-        302,
-        requests.exceptions.ConnectTimeout(URL),
-        ValueError(f"timeout of {URL}"),
-        UnicodeError(URL),
-        TypeError(),
-    ],
-)
-def test_one_that_fails_waits_and_is_given_up_in_the_end(store, hook, answer, caplog):
-    caplog.set_level(logging.DEBUG)
-    queue(store, 1, 2)
-    hook.answer = answer
-    sender = notifier(store, hook, {"url": URL})
-    for number in range(notify.ATTEMPTS):
-        assert len(sender.pending()) == 2, number
-        sender.deliver()
-        hook.now[0] += 300
-    assert [entry["message"] for entry in sender.pending()] == ["m2"]
-    assert "50 attempts failed" in sender.dead_letters()[0]["why"]
-    hook.answer = 200
-    assert sender.deliver()["sent"] == 1
-    assert "s3cret" not in caplog.text + str(sender.dead_letters())
-
-
-@pytest.mark.parametrize(
-    "section",
-    ["text", ["url"], {"url": 5}, {"url": ["x"]}, {"url": URL, "headers": "x"}, ValueError("a pillar with errors")],
-)
-def test_settings_that_are_wrong_keep_the_notification_and_are_said_once(store, hook, section, caplog):
-    queue(store, 1, 2)
-    sender = notifier(store, hook, section)
-    for _ in range(9):
-        assert sender.deliver() == {"sent": 0, "waiting": 2, "unwanted": 0, "dead": 0}
-        hook.now[0] += 1
-    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
-    hook.now[0] += 60
-    assert notifier(store, hook, {"url": URL}).deliver()["sent"] == 2
-
-
-def test_where_no_webhook_is_named_nothing_piles_up(store, hook):
-    queue(store, 1)
-    assert notifier(store, hook, {}).deliver()["unwanted"] == 1
-    assert notifier(store, hook, {}).deliver() == {"sent": 0, "waiting": 0, "unwanted": 0, "dead": 0}
-
-
-def test_an_address_that_is_none_fails_in_silence_about_it(store, hook, caplog):
-    queue(store, 1)
-    hook.answer = requests.exceptions.InvalidURL("x")
-    assert notifier(store, hook, {"url": "http://[s3cret"}).deliver()["waiting"] == 1
-    assert "s3cret" not in caplog.text
-
-
-def test_what_a_notice_says():
-    values = notice.notice(alert(value=93, until=NOW), "clear", NOW)
-    assert values["summary"] == f"[clear] web1 api: m (since {NOW} until {NOW})"
-    assert notice.fill({"a": ["{host} {nothing}", 5]}, values) == {"a": ["web1 {nothing}", 5]}
-    assert [notice.pause(failures) for failures in (0, 1, 9, 99)] == [0, 1, 300, 300]

@@ -2,18 +2,18 @@
 Brings alerts to people: the queue of notifications, and the webhook that they go to.
 
 An alert is in the queue from the moment that it is recorded until the endpoint has said 2xx, over restarts of the
-master. One that cannot be delivered at all goes to the dead letters, and the rest goes on.
+master. One that cannot be delivered at all, or that the endpoint refuses by itself (4xx), goes to the dead letters; the
+rest goes on.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import requests
-
-from globolib.monitor import notice
+from globolib.monitor import notice, webhook
 from globolib.monitor.store import Store
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Notifier:
         self._settings: MutableMapping[str, tuple[float, Mapping[str, Any] | None]]
         self._settings = context.setdefault("globoapp.notify.pillar", {})
         self._endpoints: MutableMapping[str, dict[str, float]] = context.setdefault("globoapp.notify.endpoints", {})
+        self._given_up: MutableMapping[str, threading.Thread] = context.setdefault("globoapp.notify.given_up", {})
 
     def _webhook(self, minion: str) -> Mapping[str, Any] | None:
         """The webhook of a server, empty where pillar names none; None where it cannot be known now."""
@@ -90,32 +91,35 @@ class Notifier:
         return "dead"
 
     def _deliver(self, key: str, entry: Mapping[str, Any], host: str, values: Mapping[str, str], attempts: int) -> str:
-        webhook = self._webhook(host)
-        if webhook is None:
+        section = self._webhook(host)
+        if section is None:
             return "waiting"
-        if not webhook.get("url"):
+        if not section.get("url"):
             self.store.drop("queue", key)
             return "unwanted"
-        state = self._endpoints.setdefault(webhook["url"], {"failures": 0, "not_before": 0})
+        state = self._endpoints.setdefault(section["url"], {"failures": 0, "not_before": 0})
         if time.monotonic() < state["not_before"]:
             return "waiting"
-        problem = send(webhook, values)
-        if problem is None:
+        attempt = webhook.send(section, values, self._given_up)
+        if attempt.problem is None or attempt.final:  # it takes notifications, this one or others
             state.update(failures=0, not_before=0)
+        if attempt.problem is None:
             self.store.drop("queue", key)
             return "sent"
+        if attempt.final:
+            return self._bury(key, entry, f"the webhook at {_host(section['url'])} refused it: {attempt.problem}")
         state["failures"] += 1
-        pause = notice.pause(int(state["failures"]))
+        pause = max(notice.pause(int(state["failures"])), attempt.after)
         state["not_before"] = time.monotonic() + pause
         log.error(
             "the webhook at %s failed (%s), %d times in a row; it is tried again in %d s, nothing is lost meanwhile",
-            _host(webhook["url"]),
-            problem,
+            _host(section["url"]),
+            attempt.problem,
             state["failures"],
             pause,
         )
         if attempts >= ATTEMPTS:
-            return self._bury(key, entry, f"{attempts} attempts failed, the last one: {problem}")
+            return self._bury(key, entry, f"{attempts} attempts failed, the last one: {attempt.problem}")
         self.store.put("queue", key, {**entry, "attempts": attempts})
         return "waiting"
 
@@ -146,7 +150,7 @@ def _problem(section: Any) -> str | None:
         return "globoapp:notify:url is not a text in its pillar"
     if not isinstance(section.get("headers") or {}, Mapping):
         return "globoapp:notify:headers is not a mapping in its pillar"
-    return None
+    return webhook.timeout_problem(section.get("timeout", webhook.TIMEOUT))
 
 
 def _host(url: str) -> str:
@@ -154,24 +158,3 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or "?"
     except ValueError:
         return "?"
-
-
-def send(webhook: Mapping[str, Any], values: Mapping[str, str]) -> str | None:
-    """POST one notification, of which ``values`` are what a template may name. Returns what went wrong, or None."""
-    body = notice.fill(webhook.get("template") or {"text": "{summary}"}, values)
-    # One delivery has one key, so that an endpoint that cares can tell a repetition from another alert.
-    key = f"{values['id']}-{values['state']}-{values['time']}"
-    headers = {**(webhook.get("headers") or {}), "Idempotency-Key": key}
-    try:
-        # stream: the status is all that counts, and an endless body is not read.
-        with requests.post(
-            webhook["url"],
-            json=body,
-            headers=headers,
-            timeout=webhook.get("timeout", 5),
-            stream=True,
-            allow_redirects=False,
-        ) as answer:
-            return None if 200 <= answer.status_code < 300 else f"status {answer.status_code}"
-    except Exception as error:  # requests raises its own, and for settings that are wrong what urllib3 and http do
-        return type(error).__name__  # its text holds the address, which is a secret

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from typing import Any
 
 # The link to the virtualenv is looked at by itself. Byte code is content: Python would run it in the source's place.
@@ -195,3 +196,22 @@ def noexec(path: str) -> str:
 def free_bytes(path: str) -> int:
     """Bytes that root may still write on the file system of ``path`` or of its nearest parent that exists."""
     return shutil.disk_usage(nearest(path)).free
+
+
+def is_read_only(path: str) -> bool:
+    """Whether the file system of ``path``, or of its nearest parent that exists, is mounted read-only there."""
+    return bool(os.statvfs(nearest(path)).f_flag & os.ST_RDONLY)
+
+
+@dataclass(frozen=True)
+class Inodes:
+    """How many files a file system can hold, and how many more."""
+
+    all: int
+    free: int
+
+
+def inodes(path: str) -> Inodes | None:
+    """The inodes of the file system of ``path`` or of its nearest parent that exists; None where none are counted."""
+    seen = os.statvfs(nearest(path))
+    return Inodes(seen.f_files, seen.f_favail) if seen.f_files else None

@@ -12,6 +12,7 @@ from globolib import accounts, artifact, files, limits, units, virtualenv
 from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
+from globolib.files import Inodes
 from globolib.host import Host
 from globolib.layout import Layout
 from globolib.manifest import Manifest, worker_count
@@ -24,6 +25,8 @@ from globolib.virtualenv import Interpreter
 MIB = 1 << 20
 # A virtualenv of the 2020 pins is 25 MB, uv beside it 60.
 VIRTUALENV_BYTES = 100 * MIB
+# Files and directories: the virtualenvs of 1.0 and 2.0 have 600 and 1,350, a release a few dozen.
+VIRTUALENV_FILES, RELEASE_FILES = 3000, 500
 # What the unit of a release (units.py) does not let it see, with the directive.
 HIDDEN = {
     "/home": "ProtectHome=yes",
@@ -47,6 +50,10 @@ class Examination:
         What the release needs beside its settings; None without artifact and interpreter.
     free
         Bytes that are free where the releases are.
+    inodes
+        The inodes there; None where its file system counts none.
+    read_only
+        The directories that the tree writes to and that are mounted read-only.
     notes
         What is not in the way, and a person should know.
     accounts
@@ -63,6 +70,8 @@ class Examination:
     interpreter: Interpreter | None = None
     target: Target | None = None
     free: int = 0
+    inodes: Inodes | None = None
+    read_only: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     accounts: Accounts | None = None
@@ -79,10 +88,11 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
         Ask the source, too, whether it still has what this host has of the release.
     """
     settings, failures, notes = resolution.settings, [], []
-    free = files.free_bytes(settings.root)
     known = None if resolution.invalid & {"name", "user", "group"} else accounts.look(settings)
     place = Examination(
-        free=free,
+        free=files.free_bytes(settings.root),
+        inodes=files.inodes(settings.root),
+        read_only=tuple(path for path in (settings.root, settings.layout.units) if files.is_read_only(path)),
         accounts=known,
         others=_others(settings, host) if known else {},
         real_root=os.path.realpath(settings.root),
@@ -155,6 +165,11 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
         found += port_problems(settings, host)
     if "root" not in resolution.invalid:
         found += _root(settings, examined)
+        found += [
+            f"{path} is on a file system that is mounted read-only: nothing can be deployed or repaired before it is "
+            "remounted; the kernel does that when a disk fails (dmesg)"
+            for path in examined.read_only
+        ]
     if examined.accounts:
         found += accounts.problems(settings, examined.accounts)
         found += _two_accounts(settings, examined)
@@ -223,22 +238,30 @@ def _tasks(settings: Settings, manifest: Manifest) -> list[str]:
 
 
 def _room(minion_id: str, resolution: Resolution, host: Host, examined: Examination) -> list[str]:
-    """Whether so many bytes are free where the releases are."""
-    settings, needed = resolution.settings, 0
+    """Whether so many bytes, and inodes, are free where the releases are."""
+    settings, needed, new_files = resolution.settings, 0, 0
     if examined.artifact and settings.release not in host.releases:
         needed += 3 * examined.artifact.size
+        new_files += RELEASE_FILES
     if examined.target and host.virtualenv_differences.get(examined.target.virtualenv, ("absent",)):
         needed += VIRTUALENV_BYTES
+        new_files += VIRTUALENV_FILES
     if not needed and settings.release in host.releases:  # a rollback or a repair is the way out of a full disk
         return []
     needed += 0 if "reserve" in resolution.invalid else settings.reserve * MIB
-    if examined.free >= needed:
-        return []
-    return [
-        f"no room on the disk of {settings.root}: {examined.free // MIB} MiB free, {needed // MIB} MiB wanted "
-        f"(of these {settings.reserve} MiB to stay free, pillar reserve); make room: "
-        f"salt '{minion_id}' globoapp.prune keep=2"
-    ]
+    make = f"make room: salt '{minion_id}' globoapp.prune keep=2"
+    found = []
+    if examined.free < needed:
+        found.append(
+            f"no room on the disk of {settings.root}: {examined.free // MIB} MiB free, {needed // MIB} MiB wanted "
+            f"(of these {settings.reserve} MiB to stay free, pillar reserve); {make}"
+        )
+    if examined.inodes and examined.inodes.free < new_files:
+        found.append(
+            f"no inodes on the disk of {settings.root}: {examined.inodes.free} of {examined.inodes.all} are free, "
+            f"{new_files} wanted; something there has made very many files (du --inodes -x -d2), or {make}"
+        )
+    return found
 
 
 def port_problems(settings: Settings, host: Host) -> list[str]:

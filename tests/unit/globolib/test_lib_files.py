@@ -230,3 +230,17 @@ def test_where_no_program_runs(tmp_path, monkeypatch, flags, told):
     mounted = {str(tmp_path): types.SimpleNamespace(f_flag=flags)}
     monkeypatch.setattr(files.os, "statvfs", mounted.__getitem__)
     assert files.noexec(f"{tmp_path}/no/such/path") == (str(tmp_path) if told else "")
+
+
+@pytest.mark.parametrize(
+    ("seen", "read_only", "inodes"),
+    [
+        ({"f_flag": os.ST_RDONLY | os.ST_NOEXEC, "f_files": 9, "f_favail": 2}, True, files.Inodes(9, 2)),
+        ({"f_flag": os.ST_NOEXEC, "f_files": 0, "f_favail": 0}, False, None),  # btrfs
+    ],
+)
+def test_what_a_file_system_still_takes(tmp_path, monkeypatch, seen, read_only, inodes):
+    asked = {str(tmp_path): types.SimpleNamespace(**seen)}
+    monkeypatch.setattr(os, "statvfs", asked.__getitem__)
+    path = f"{tmp_path}/no/such/path"
+    assert (files.is_read_only(path), files.inodes(path)) == (read_only, inodes)

@@ -1,6 +1,7 @@
 """The beacon's look: edges only, each after enough looks; silent during a deploy; nothing keeps it from telling."""
 
 import json
+import os
 import pathlib
 
 import pytest
@@ -202,6 +203,23 @@ def test_that_the_beacon_looks_is_noted_also_during_a_deploy(beacon):
     held.release()
     beacon.clock.now += 7
     assert look.last_look(beacon.layout) == 7
+
+
+def test_who_reads_the_note_never_finds_a_part_of_it(beacon, monkeypatch):
+    beacon.look()
+    before, replace = pathlib.Path(beacon.layout.looked).read_text(), os.replace
+    seen = []
+
+    def replacing(source, target):
+        seen.append(pathlib.Path(target).read_text())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replacing)
+    beacon.clock.now += 7
+    beacon.look()
+    assert before in seen
+    assert look.last_look(beacon.layout) == 0
+    assert pathlib.Path(beacon.layout.looked).stat().st_mode & 0o777 == 0o644
 
 
 def test_a_look_that_cannot_be_noted_still_tells(beacon, caplog):

@@ -13,7 +13,7 @@ from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.host import Listener, Owner
 from globolib.manifest import Manifest, parsed
-from globolib.preflight import MIB, VIRTUALENV_BYTES, Examination
+from globolib.preflight import MIB, RELEASE_FILES, VIRTUALENV_BYTES, Examination
 from globolib.settings import Resolution
 from globolib.virtualenv import Interpreter
 from hosts import BARE, HOST, LAYOUT, SETTINGS, SOCKET, TARGET, but, unit
@@ -103,6 +103,27 @@ def test_a_new_release_needs_room_for_itself():
     (line,) = preflight.problems("web1", resolution, HOST, room(RESERVE + 29))
     assert "129 MiB free, 130 MiB wanted" in line
     assert line.endswith("; make room: salt 'web1' globoapp.prune keep=2")
+
+
+def test_files_are_counted_too():
+    """A new release, then its virtualenv too; where the file system counts none there is nothing to judge."""
+    few = dataclasses.replace(FINE, inodes=files.Inodes(600, RELEASE_FILES - 1))
+    (line,) = preflight.problems("web1", Resolution(NEW), HOST, few)
+    assert line.startswith("no inodes on the disk of /opt/x/y: 499 of 600 are free, 500 wanted; ")
+    enough = dataclasses.replace(FINE, inodes=files.Inodes(600, RELEASE_FILES))
+    assert preflight.problems("web1", Resolution(NEW), HOST, enough) == []
+    (line,) = preflight.problems("web1", Resolution(NEW), BARE, enough)
+    assert "500 of 600 are free, 3500 wanted" in line
+    assert preflight.problems("web1", Resolution(SETTINGS), HOST, few) == []  # a repair needs none
+
+
+def test_a_read_only_file_system_is_named():
+    examined = dataclasses.replace(FINE, read_only=("/opt/x/y", "/etc/systemd/system"))
+    told = preflight.problems("web1", Resolution(SETTINGS), HOST, examined)
+    assert [line.partition(":")[0] for line in told] == [
+        "/opt/x/y is on a file system that is mounted read-only",
+        "/etc/systemd/system is on a file system that is mounted read-only",
+    ]
 
 
 def test_all_is_told_at_once_the_settings_first():
@@ -348,3 +369,11 @@ def test_the_root_is_looked_at_without_links(machine, monkeypatch, tmp_path):
     monkeypatch.setattr(files, "noexec", lambda path: str(tmp_path))
     (line,) = problems(machine, "1.0")
     assert f"the file system of {tmp_path} is mounted noexec" in line
+
+
+def test_the_file_system_is_asked(machine, monkeypatch):
+    monkeypatch.setattr(files, "inodes", lambda path: files.Inodes(100, 7))
+    monkeypatch.setattr(files, "is_read_only", lambda path: path == str(machine.root))
+    read_only, inodes = problems(machine, "1.0")
+    assert read_only.startswith(f"{machine.root} is on a file system that is mounted read-only")
+    assert inodes.startswith(f"no inodes on the disk of {machine.root}: 7 of 100 are free")

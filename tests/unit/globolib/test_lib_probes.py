@@ -8,6 +8,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from globolib import files
 from globolib.monitor import probes, thresholds
 from watched import Watched
 
@@ -152,9 +153,10 @@ def disks(monkeypatch):
         f_flag, f_files, f_favail = 0, 1000, 900
 
     used = {"/srv": 40.0, "/var/log": 91.5}
-    monkeypatch.setattr(probes, "places", lambda layout: list(used))
+    monkeypatch.setattr(probes, "places", lambda memory: list(used))
     monkeypatch.setattr(probes.psutil, "disk_usage", lambda path: Usage(used[path]))
-    monkeypatch.setattr(probes.os, "statvfs", lambda path: State)
+    monkeypatch.setattr(os, "statvfs", lambda path: State)
+    monkeypatch.setattr(files, "nearest", lambda path: path)
     return used, State
 
 
@@ -189,11 +191,34 @@ def test_disk_trouble_that_is_no_percentage(disks, server, state, words):
 
 
 def test_each_file_system_is_looked_at_once(server):
-    places = probes.places(server.layout)
+    places = probes.places(server.memory)
     devices = [os.stat(path).st_dev for path in places]
     assert len(devices) == len(set(devices))
     assert os.stat(server.layout.root).st_dev in devices and os.stat("/").st_dev in devices
-    assert all(0 <= percent <= 100 for percent in probes.file_systems(server.layout).values())
+    assert all(0 <= percent <= 100 for percent in probes.file_systems(server.memory).values())
+
+
+def mounted(monkeypatch, devices, read_only=()):
+    """Each of these paths is there, and on the file system of this number."""
+    real = os.stat
+    told = collections.namedtuple("Told", "st_dev")
+    monkeypatch.setattr(os.path, "isdir", lambda path: path in devices)
+    monkeypatch.setattr(os, "stat", lambda path, **more: told(devices[path]) if path in devices else real(path, **more))
+    monkeypatch.setattr(files, "is_read_only", lambda path: path in read_only)
+
+
+def test_the_file_systems_that_matter(server, monkeypatch):
+    layout, cache = server.layout, server.memory.cache
+    paths = [layout.root, layout.virtualenvs, "/var/lib/globoapp", "/var/log", "/var/log/journal", cache, "/"]
+    mounted(monkeypatch, {path: number for number, path in enumerate(paths)})
+    assert probes.places(server.memory) == paths
+
+
+def test_a_part_that_is_mounted_read_only_is_looked_at(server, monkeypatch):
+    """mount --bind, then remount,ro,bind: it has the number of the file system that it is a part of."""
+    paths = [server.layout.root, "/var/lib/globoapp", "/"]
+    mounted(monkeypatch, dict.fromkeys(paths, 1), read_only=["/var/lib/globoapp"])
+    assert probes.places(server.memory) == paths[:2]
 
 
 Times = collections.namedtuple("Times", "user system idle")

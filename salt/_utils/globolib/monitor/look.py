@@ -67,8 +67,7 @@ def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
 def _looked(memory: Memory) -> None:
     """Note that the beacon looks: one that somebody has switched off and forgotten is to be seen."""
     try:
-        with open(memory.layout.looked, "w", encoding="ascii") as handle:
-            handle.write(f"{time.monotonic():.0f}\n")
+        files.write(memory.layout.looked, f"{time.monotonic():.0f}\n")  # the report reads it at any moment
     except OSError as error:
         log.error("%s cannot be written: %s", memory.layout.looked, error)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from globolib import health, ledger, release
+from globolib import files, health, ledger, release
 from globolib.layout import Layout, release_of
 from globolib.manifest import Health
 from globolib.monitor import thresholds
@@ -115,42 +115,44 @@ def api(settings: Mapping[str, Any], memory: Memory) -> Sample:
     return {**sample, "bad": slow, "value": latency, "message": message, "slow": slow}
 
 
-def places(layout: Layout) -> list[str]:
+def places(memory: Memory) -> list[str]:
     """One path of each file system that matters: releases, virtualenvs, the app's data, logs, Salt's cache, ``/``."""
+    layout = memory.layout
     candidates = (
         layout.root,
         layout.virtualenvs,
         f"/var/lib/{layout.name}",
         "/var/log",
         "/var/log/journal",
-        "/var/cache/salt",
+        memory.cache,
         "/",
     )
-    by_device: dict[int, str] = {}
+    by_device: dict[tuple[int, bool], str] = {}
     for path in candidates:
         if os.path.isdir(path):
-            by_device.setdefault(os.stat(path).st_dev, path)
+            # A part of a file system may be mounted read-only by itself.
+            by_device.setdefault((os.stat(path).st_dev, files.is_read_only(path)), path)
     return list(by_device.values())
 
 
-def file_systems(layout: Layout) -> dict[str, float]:
+def file_systems(memory: Memory) -> dict[str, float]:
     """How full the file systems that matter are: percent by path."""
-    return {path: float(psutil.disk_usage(path).percent) for path in places(layout)}
+    return {path: float(psutil.disk_usage(path).percent) for path in places(memory)}
 
 
 def _trouble(path: str) -> str | None:
     """Disk trouble that is no percentage: no inodes, or a file system that nothing can be written to."""
-    seen = os.statvfs(path)
-    if seen.f_flag & os.ST_RDONLY:
+    if files.is_read_only(path):
         return f"the file system of {path} is mounted read-only"
-    if seen.f_files and 100 * seen.f_favail / seen.f_files < INODES:
-        return f"the file system of {path} has {seen.f_favail} of {seen.f_files} inodes free"
+    inodes = files.inodes(path)
+    if inodes and 100 * inodes.free / inodes.all < INODES:
+        return f"the file system of {path} has {inodes.free} of {inodes.all} inodes free"
     return None
 
 
 def disk(settings: Mapping[str, Any], memory: Memory) -> Sample | None:
     """The fullest of the file systems that matter; and what ails them otherwise."""
-    used = file_systems(memory.layout)
+    used = file_systems(memory)
     if not used:
         return None
     troubles = [trouble for trouble in map(_trouble, used) if trouble]

@@ -76,7 +76,7 @@ def report(minion: Minion, health: Mapping[str, Any]) -> dict[str, Any]:
         "health": dict(health),
         "version": target.version if target else None,
         "port": target.where.port if target else None,
-        "disk": probes.file_systems(memory.layout),
+        "disk": probes.file_systems(memory),
         "cpu": _busy(minion),
         "memory": probes.memory_available(),
         "open": look.opened(minion),

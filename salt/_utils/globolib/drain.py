@@ -15,7 +15,9 @@ import time
 from globolib import processes, waiting
 from globolib.host import Listener
 
-PIDFD_GETFD = 438  # pidfd_getfd(2), the same number on every architecture but alpha; Linux 5.6
+# pidfd_open(2) and pidfd_getfd(2), the same numbers on every architecture but alpha; Linux 5.3 and 5.6. Called by
+# number: a Python that was built on an older system has no os.pidfd_open.
+PIDFD_OPEN, PIDFD_GETFD = 434, 438
 SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 # Classic BPF, as (code, jump if true, jump if false, value): the packet begins with the TCP header, whose byte 13
 # holds the flags; with SYN (2) among them nothing of it is kept, else everything.
@@ -81,12 +83,16 @@ def _take_no_more(pid: int, descriptor: int) -> None:
 
 def _duplicate(pid: int, descriptor: int) -> socket.socket:
     """A socket object for another process's descriptor. Raises OSError where the kernel does not give it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    process = os.pidfd_open(pid)
+    process = _call(PIDFD_OPEN, pid, 0)
     try:
-        mine = libc.syscall(PIDFD_GETFD, process, descriptor, 0)
+        return socket.socket(fileno=_call(PIDFD_GETFD, process, descriptor, 0))
     finally:
         os.close(process)
-    if mine < 0:
+
+
+def _call(*numbers: int) -> int:
+    """A system call that returns a descriptor. Raises OSError."""
+    got: int = ctypes.CDLL(None, use_errno=True).syscall(*numbers)
+    if got < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return socket.socket(fileno=mine)
+    return got

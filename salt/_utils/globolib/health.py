@@ -14,13 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from globolib import text
+from globolib import files, text
 from globolib.manifest import Health
 
 MOST = 65536  # bytes of an answer's body that are read
 # What a path ends with that asks for something that must not be there (the manifest of 1.0).
 ABSENT = "globoapp-health-check"
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+# Whether sockets of :: take IPv6 only; not there where the kernel has no IPv6.
+V6ONLY = "/proc/sys/net/ipv6/bindv6only"
 INTERVAL, PATIENCE = 0.02, 5  # of a probe, in seconds: from question to question, and for each answer
 # What asking raises when no HTTP answer came. http.client lets a ValueError through for some malformed ones.
 NO_ANSWER = (OSError, http.client.HTTPException, ValueError)
@@ -52,7 +54,29 @@ Where = Tcp | Unix
 
 def where(address: str, port: int) -> Where:
     """Where to ask, from this host, a service that listens on ``address``: a wildcard is asked on loopback."""
+    if address == "::" and not _has_loopback6():  # such a socket takes IPv4 too
+        return Tcp("127.0.0.1", port)
     return Tcp(WILDCARDS.get(address, address), port)
+
+
+def unreachable(address: str) -> str | None:
+    """Why a service that listens on ``address`` cannot be asked from this host, a phrase; None where it can."""
+    if address != "::" or _has_loopback6():
+        return None
+    v6only = files.read(V6ONLY)
+    if v6only is None:
+        return "the kernel of this host has no IPv6"
+    return None if v6only.strip() == "0" else "this host has no address ::1, and net.ipv6.bindv6only keeps IPv4 out"
+
+
+def _has_loopback6() -> bool:
+    """Whether ::1 is an address of this host: IPv6 may be off, or taken from lo."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def path_of(health: Health) -> str:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from globolib import accounts, artifact, files, limits, units, virtualenv
+from globolib import accounts, artifact, files, health, limits, units, virtualenv
 from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
@@ -52,6 +52,8 @@ class Examination:
         Bytes that are free where the releases are.
     inodes
         The inodes there; None where its file system counts none.
+    unreachable
+        Why no health check could reach the service where it is to listen; else None.
     read_only
         The directories that the tree writes to and that are mounted read-only.
     notes
@@ -72,6 +74,7 @@ class Examination:
     free: int = 0
     inodes: Inodes | None = None
     read_only: tuple[str, ...] = ()
+    unreachable: str | None = None
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     accounts: Accounts | None = None
@@ -92,6 +95,7 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     place = Examination(
         free=files.free_bytes(settings.root),
         inodes=files.inodes(settings.root),
+        unreachable=health.unreachable(settings.address),
         read_only=tuple(path for path in (settings.root, settings.layout.units) if files.is_read_only(path)),
         accounts=known,
         others=_others(settings, host) if known else {},
@@ -163,6 +167,11 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
         return [*found, "systemd is not running this machine: the service is a systemd unit"]
     if not resolution.invalid & {"port", "bind", "name"}:
         found += port_problems(settings, host)
+        if examined.unreachable:
+            found.append(
+                f"bind is {settings.bind!r}: {examined.unreachable}, so no health check can reach the service; use "
+                "0.0.0.0, or an address of this host"
+            )
     if "root" not in resolution.invalid:
         found += _root(settings, examined)
         found += [

@@ -11,6 +11,12 @@ from globolib import drain, processes
 from globolib.host import Listener
 
 
+@pytest.fixture(autouse=True)
+def portable(monkeypatch):
+    """A Python that was built on an older system."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+
+
 @pytest.fixture
 def listening():
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -68,8 +74,9 @@ def test_a_socket_that_the_process_does_not_hold(monkeypatch):
     assert drain.drain(Listener("127.0.0.1", 1, "0"), os.getpid()) == 0
 
 
-def test_a_kernel_that_does_not_give_the_socket(listening, monkeypatch):
-    monkeypatch.setattr(drain, "PIDFD_GETFD", -1)
+@pytest.mark.parametrize("missing", ["PIDFD_OPEN", "PIDFD_GETFD"])
+def test_a_kernel_that_does_not_give_the_socket(listening, monkeypatch, missing):
+    monkeypatch.setattr(drain, missing, -1)
     with pytest.raises(OSError, match="not implemented"):
         drain.drain(seen(listening), os.getpid())
 
@@ -79,3 +86,10 @@ def test_a_process_that_is_gone(listening):
     gone.wait()
     with pytest.raises(FileNotFoundError):
         drain.drain(seen(listening), gone.pid)
+
+
+def test_a_process_that_ends_meanwhile():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with pytest.raises(ProcessLookupError):
+        drain._duplicate(gone.pid, 0)

@@ -1,6 +1,7 @@
 """Asking the service: what counts as an answer, how long it may take, and what is said of one that is wrong."""
 
 import contextlib
+import errno
 import http.server
 import json
 import re
@@ -304,3 +305,28 @@ def test_a_probe_of_nothing_fails_each_time(nobody):
     assert figures["failed"] == figures["sent"]
     assert figures["first_failure"].startswith("ConnectionRefusedError: ")
     assert 40 <= figures["longest_gap_ms"] <= (time.monotonic() - begun) * 1000  # all the time that it ran
+
+
+@pytest.mark.parametrize(
+    ("loopback", "v6only", "asked", "why"),
+    [
+        (True, "1\n", "::1", None),
+        (False, "0\n", "127.0.0.1", None),
+        (False, "1\n", "127.0.0.1", "this host has no address ::1, and net.ipv6.bindv6only keeps IPv4 out"),
+        (False, None, "127.0.0.1", "the kernel of this host has no IPv6"),
+    ],
+)
+def test_where_to_ask_a_host_without_the_loopback_of_ipv6(tmp_path, monkeypatch, loopback, v6only, asked, why):
+    class Socket(socket.socket):
+        def bind(self, address):
+            if not loopback:
+                raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    monkeypatch.setattr(health.socket, "socket", Socket)
+    monkeypatch.setattr(health, "V6ONLY", str(tmp_path / "bindv6only"))
+    if v6only:
+        (tmp_path / "bindv6only").write_text(v6only)
+    assert health.where("::", 80) == health.Tcp(asked, 80)
+    assert health.unreachable("::") == why
+    assert (health.where("::1", 80).host, health.where("0.0.0.0", 80).host) == ("::1", "127.0.0.1")
+    assert health.unreachable("0.0.0.0") is None

@@ -117,6 +117,14 @@ def test_files_are_counted_too():
     assert preflight.problems("web1", Resolution(SETTINGS), HOST, few) == []  # a repair needs none
 
 
+def test_an_address_that_cannot_be_asked_is_refused():
+    examined = dataclasses.replace(FINE, unreachable="the kernel of this host has no IPv6")
+    (line,) = preflight.problems("web1", Resolution(SETTINGS.at(bind="::")), HOST, examined)
+    assert line.startswith("bind is '::': the kernel of this host has no IPv6, so no health check can reach")
+    wrong = Resolution(SETTINGS, problems=("x",), invalid=frozenset(["bind"]))
+    assert preflight.problems("web1", wrong, HOST, examined) == ["x"]
+
+
 def test_a_read_only_file_system_is_named():
     examined = dataclasses.replace(FINE, read_only=("/opt/x/y", "/etc/systemd/system"))
     told = preflight.problems("web1", Resolution(SETTINGS), HOST, examined)
@@ -377,3 +385,9 @@ def test_the_file_system_is_asked(machine, monkeypatch):
     read_only, inodes = problems(machine, "1.0")
     assert read_only.startswith(f"{machine.root} is on a file system that is mounted read-only")
     assert inodes.startswith(f"no inodes on the disk of {machine.root}: 7 of 100 are free")
+
+
+def test_a_host_without_ipv6_is_not_to_listen_on_all_of_it(machine, monkeypatch):
+    monkeypatch.setattr(preflight.health, "unreachable", {"::": "it has none"}.get)
+    (line,) = problems(machine, "1.0", globoapp={"bind": "::"})
+    assert line.startswith("bind is '::': it has none, so")

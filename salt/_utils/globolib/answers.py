@@ -38,7 +38,7 @@ def preflight(minion: Minion, pillar_problems: list[str]) -> dict[str, Any]:
     return {
         **examined.settings.shown(),
         "problems": [*examined.problems, *pillar_problems],
-        "warnings": list(examined.resolution.warnings),
+        "warnings": [*examined.resolution.warnings, *examined.examined.notes],
     }
 
 

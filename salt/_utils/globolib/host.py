@@ -24,6 +24,7 @@ class Unit:
     file_state: str = ""  # UnitFileState
     needs_reload: bool = False
     invocation: str = ""
+    status: int = 0  # ExecMainStatus: the exit code of its main process, or of systemd before it could start one
 
     @property
     def up(self) -> bool:

@@ -18,6 +18,8 @@ SEEN_DEADLINE = 10  # seconds that the way back waits for evidence
 # Seconds without a request taken up or answered, while questions wait, after which a worker is stuck; at least twice
 # what a request is allowed at the end (graceful_timeout).
 STUCK = 60
+# What a unit's ExecMainStatus= says when the kernel did not give it namespaces (systemd.exec(5)).
+NO_NAMESPACES = {225: "NETWORK", 226: "NAMESPACE"}
 
 
 class NoAnswer(Failure):
@@ -131,7 +133,7 @@ def evidence(settings: Settings, failure: Failure, unit: Unit) -> Failure:
     unit
         The instance as it was when it failed.
     """
-    why, name, layout = str(failure), settings.release, settings.layout
+    why, name, layout = f"{failure}{_of_the_host(unit)}", settings.release, settings.layout
     try:
         words = systemd.journal(unit.name, 200, unit.invocation)
         now = ledger.now()
@@ -147,6 +149,18 @@ def evidence(settings: Settings, failure: Failure, unit: Unit) -> Failure:
     except Exception as error:  # noqa: BLE001  evidence is worth less than the reason
         log.warning("the evidence against %s could not be collected", name, exc_info=True)
         return Failure(f"{why}\n(no evidence could be collected: {text.line(str(error))})")
+
+
+def _of_the_host(unit: Unit) -> str:
+    """What to add where the release could not even be started, and has no part in that."""
+    if unit.status not in NO_NAMESPACES:
+        return ""
+    return (
+        f"\nsystemd could not shut {unit.name} off from the rest of the host (status={unit.status}/"
+        f"{NO_NAMESPACES[unit.status]}): the release was not started at all. A container without the right to make "
+        "namespaces does that: allow nesting (LXC and Proxmox: nesting=1), or use a privileged container or a virtual "
+        "machine"
+    )
 
 
 def is_stuck(settings: Settings, where: health.Where, wanted: Health) -> bool:

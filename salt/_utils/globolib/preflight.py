@@ -23,6 +23,7 @@ from globolib.settings import Resolution, Settings
 from globolib.virtualenv import Interpreter
 
 MIB = 1 << 20
+BEACON = "globoapp"
 # A virtualenv of the 2020 pins is 25 MB, uv beside it 60.
 VIRTUALENV_BYTES = 100 * MIB
 # Files and directories: the virtualenvs of 1.0 and 2.0 have 600 and 1,350, a release a few dozen.
@@ -90,7 +91,7 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     published
         Ask the source, too, whether it still has what this host has of the release.
     """
-    settings, failures, notes = resolution.settings, [], []
+    settings, failures, notes = resolution.settings, [], _unwatched(minion)
     known = None if resolution.invalid & {"name", "user", "group"} else accounts.look(settings)
     place = Examination(
         free=files.free_bytes(settings.root),
@@ -101,6 +102,7 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
         others=_others(settings, host) if known else {},
         real_root=os.path.realpath(settings.root),
         noexec=files.noexec(settings.root),
+        notes=tuple(notes),
     )
     if not settings.release or resolution.invalid & NEEDED:
         return place
@@ -135,6 +137,25 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     return replace(
         place, artifact=made, interpreter=interpreter, target=target, failures=tuple(failures), notes=tuple(notes)
     )
+
+
+def _unwatched(minion: Minion) -> list[str]:
+    """A line where nothing watches this server, though nobody has said that it should be so."""
+    beacons = [
+        place for place in (minion.pillar.get("beacons"), minion.opts.get("beacons")) if isinstance(place, Mapping)
+    ]
+    wanted = not any(BEACON in place or place.get("enabled") is False for place in beacons)
+    probes = minion.pillar_section.get("monitor")
+    if isinstance(probes, Mapping):
+        off = [value is False for key, value in probes.items() if key != "reminder"]
+        wanted = wanted and not (off and all(off))
+    # Without a master there is nobody to be told.
+    if not wanted or minion.opts.get("file_client") == "local":
+        return []
+    return [
+        f"no monitoring watches this server: its pillar brings no beacon {BEACON}. Does a target of pillar's top.sls "
+        f"match the id {minion.id}? Where none is wanted, say beacons: {{enabled: false}}"
+    ]
 
 
 def _others(settings: Settings, host: Host) -> dict[str, str]:

@@ -14,7 +14,9 @@ from globolib.host import Unit
 from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
 
 BOOTED = "/run/systemd/system"
-PROPERTIES = "Id,LoadState,ActiveState,SubState,MainPID,Result,UnitFileState,NeedDaemonReload,InvocationID"
+PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,MainPID,Result,UnitFileState,NeedDaemonReload,InvocationID,ExecMainStatus"
+)
 JOURNAL_DEADLINE = 10  # seconds
 # For a stop, a restart: the longest graceful_timeout that pillar may hold, and the minutes that systemd adds to it and
 # allows a start. systemd itself ends them, by the unit's own times; this is for one that hangs.
@@ -44,7 +46,7 @@ def _show(*patterns: str, deadline: float = 120) -> dict[str, Unit]:
 
 
 def _unit(properties: Mapping[str, str]) -> Unit:
-    pid = properties.get("MainPID", "0")  # sockets have none
+    pid, status = properties.get("MainPID", "0"), properties.get("ExecMainStatus", "0")  # sockets have none
     return Unit(
         name=properties["Id"],
         active=properties.get("ActiveState", "inactive"),
@@ -54,6 +56,7 @@ def _unit(properties: Mapping[str, str]) -> Unit:
         file_state=properties.get("UnitFileState", ""),
         needs_reload=properties.get("NeedDaemonReload") == "yes",
         invocation=properties.get("InvocationID", ""),
+        status=int(status) if status.isdecimal() else 0,
     )
 
 

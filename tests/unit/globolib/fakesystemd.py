@@ -29,6 +29,7 @@ class State:
     result: str = "success"
     invocation: str = ""
     process: subprocess.Popen | None = None
+    status: int = 0
 
 
 class Systemd:
@@ -127,7 +128,7 @@ class Systemd:
             properties = {
                 "Id": name, "ActiveState": known.active, "SubState": known.sub, "MainPID": self.pid(name),
                 "Result": known.result, "UnitFileState": self._file_state(name), "InvocationID": known.invocation,
-                "NeedDaemonReload": "yes" if self._needs_reload(name) else "no",
+                "ExecMainStatus": known.status, "NeedDaemonReload": "yes" if self._needs_reload(name) else "no",
             }  # fmt: skip
             blocks.append("".join(f"{key}={value}\n" for key, value in properties.items()))
         return "\n".join(blocks)

@@ -102,7 +102,8 @@ class Machine:
                 "root": str(self.root), "bind": "127.0.0.1", "python": PYTHON, "reserve": 0, "prove": 0, "soak": 0,
                 "deadline": 10, "lock_wait": 0, "source": f"file://{self.dist}/globoapp-{{version}}.zip",
                 "wheels": f"file://{self.dist}", "port": self.port,
-            }
+            },
+            "beacons": {"globoapp": [{"interval": 1}]},
         }  # fmt: skip
         self.opts = {"id": "web1", "cachedir": str(tmp_path / "cache"), "jid": "20260101000000000000"}
         self.events = []

@@ -391,3 +391,31 @@ def test_a_host_without_ipv6_is_not_to_listen_on_all_of_it(machine, monkeypatch)
     monkeypatch.setattr(preflight.health, "unreachable", {"::": "it has none"}.get)
     (line,) = problems(machine, "1.0", globoapp={"bind": "::"})
     assert line.startswith("bind is '::': it has none, so")
+
+
+OFF = dict.fromkeys(("api", "disk", "cpu", "memory"), False)
+
+
+@pytest.mark.parametrize(
+    ("pillar", "opts", "warned"),
+    [
+        ({"beacons": {}}, {}, True),
+        ({"beacons": "x"}, {"beacons": {"load": []}}, True),
+        ({"beacons": {}, "monitor": {"api": False, "disk": {"percent": 80}}}, {}, True),
+        ({"beacons": {}, "monitor": {"reminder": 5}}, {}, True),
+        ({"beacons": {"globoapp": []}}, {}, False),
+        ({"beacons": {}}, {"beacons": {"globoapp": []}}, False),
+        ({"beacons": {"enabled": False}}, {}, False),
+        ({"beacons": {}, "monitor": OFF}, {}, False),
+        ({"beacons": {}}, {"file_client": "local"}, False),
+    ],
+)
+def test_a_server_that_nothing_watches_is_named(machine, pillar, opts, warned):
+    """The id is not among those that pillar's top file names: deployed, and nobody would hear of an outage."""
+    machine.pillar["beacons"] = pillar["beacons"]
+    machine.opts.update(opts, id="Shop.Example.COM")
+    more = {"globoapp": {"monitor": pillar["monitor"]}} if "monitor" in pillar else {}
+    done = machine.deploy("1.0", **more)
+    assert done.failure is None
+    words = "no monitoring watches this server: its pillar brings no beacon globoapp. Does a target of pillar's top.sls"
+    assert (f"{words} match the id Shop.Example.COM?" in done.said["ready"]) is warned

@@ -79,6 +79,20 @@ def test_a_candidate_that_fails_its_trial_touches_nothing_live(served, api, why)
     assert re.search(why, done.failure)
 
 
+@pytest.mark.parametrize(("status", "name"), [(226, "NAMESPACE"), (225, "NETWORK"), (1, None)])
+def test_a_container_without_namespaces_is_named(served, status, name):
+    def refuse():
+        known = served.systemd.state(CANDIDATE)
+        known.active, known.result, known.status = "failed", "exit-code", status
+        raise Failure("systemctl start: exit 1: Job failed.")
+
+    served.systemd.fails[f"start {CANDIDATE}"] = refuse
+    done = served.deploy("1.1")
+    assert_1_0_goes_on(served, done)
+    told = f"systemd could not shut {CANDIDATE} off from the rest of the host (status={status}/{name})"
+    assert (told in done.failure, "nesting=1" in done.failure) == (name is not None, name is not None)
+
+
 def test_a_failed_trial_tells_the_releases_own_words_and_keeps_them(served):
     served.publish("1.1", CRASHES)
     done = served.deploy("1.1")

@@ -196,7 +196,7 @@ FAILS = {
 
 def drifted(machine):
     """A pillar that changes every file that the units read."""
-    machine.pillar["globoapp"].update(environment={"A": "new"}, user="nobody")
+    machine.pillar["globoapp"].update(environment={"A": "new"}, group="nogroup")
     path = pathlib.Path(machine.layout.gunicorn_conf)
     path.write_text(path.read_text() + "# by hand\n")
     machine.before = machine.live_files()

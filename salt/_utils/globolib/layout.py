@@ -47,6 +47,11 @@ class Layout:
         return os.path.join(self.root, ".globoapp")
 
     @property
+    def state(self) -> str:
+        """The app's StateDirectory: what it keeps."""
+        return f"/var/lib/{self.name}"
+
+    @property
     def current(self) -> str:
         """The link to the deployed release."""
         return os.path.join(self.root, "current")

@@ -92,6 +92,9 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
         Ask the source, too, whether it still has what this host has of the release.
     """
     settings, failures, notes = resolution.settings, [], _unwatched(minion)
+    state = settings.layout.state
+    if os.path.isdir(state) and files.is_read_only(state):  # a deploy makes that neither better nor worse
+        notes.append(f"{state} is on a file system that is mounted read-only: the app cannot write its data")
     known = None if resolution.invalid & {"name", "user", "group"} else accounts.look(settings)
     place = Examination(
         free=files.free_bytes(settings.root),

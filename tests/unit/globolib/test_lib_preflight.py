@@ -419,3 +419,13 @@ def test_a_server_that_nothing_watches_is_named(machine, pillar, opts, warned):
     assert done.failure is None
     words = "no monitoring watches this server: its pillar brings no beacon globoapp. Does a target of pillar's top.sls"
     assert (f"{words} match the id Shop.Example.COM?" in done.said["ready"]) is warned
+
+
+def test_data_that_cannot_be_written_is_told_and_stops_no_deploy(machine, monkeypatch, tmp_path):
+    monkeypatch.setattr(type(machine.layout), "state", str(tmp_path / "state"))
+    monkeypatch.setattr(files, "is_read_only", lambda path: path == str(tmp_path / "state"))
+    words = f"{tmp_path}/state is on a file system that is mounted read-only: the app cannot write its data"
+    assert words not in machine.deploy("1.0").said["ready"]  # the first deploy makes it
+    (tmp_path / "state").mkdir()
+    done = machine.deploy("1.1")
+    assert (done.failure, words in done.said["ready"]) == (None, True)

@@ -121,7 +121,7 @@ def places(memory: Memory) -> list[str]:
     candidates = (
         layout.root,
         layout.virtualenvs,
-        f"/var/lib/{layout.name}",
+        layout.state,
         "/var/log",
         "/var/log/journal",
         memory.cache,

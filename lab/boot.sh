@@ -46,10 +46,11 @@ while :; do
     code=0
     (
         enter machine
-        # pidfd_getfd: machines without nspawn's filter have it, and closing an address without a lost client needs it.
+        # Machines without nspawn's filter have both: closing an address without a lost client needs pidfd_getfd, and
+        # systemd limits the addresses that a service reaches by bpf.
         exec systemd-nspawn --quiet --register=no --keep-unit --machine="$MACHINE" --hostname="$HOST" \
             --directory="$root" --network-bridge="$BRIDGE" --resolv-conf=off --timezone=off --link-journal=no \
-            --kill-signal=SIGRTMIN+3 --system-call-filter=pidfd_getfd --console=pipe "$@" --boot
+            --kill-signal=SIGRTMIN+3 --system-call-filter="pidfd_getfd bpf" --console=pipe "$@" --boot
     ) || code=$?
     # 133 is how systemd-nspawn says that the machine wants to reboot.
     [ "$code" -eq 133 ] || exit "$code"

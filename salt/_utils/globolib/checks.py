@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from globolib import limits, serving, variables
+from globolib import connect, limits, serving, variables
 from globolib.minion import Call
 
 # Seconds, with the range in which they make sense.
@@ -186,6 +186,7 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         yield key, None if values[key] is None else _id_problem(key, values[key])
     yield from serving.problems(values)
     yield from limits.problems(values)
+    yield from (("connect", problem) for problem in connect.problems(values["connect"]))
     if values["installer"] not in ("auto", "uv", "pip"):
         yield "installer", f"installer is {values['installer']!r}: auto, uv or pip"
     if values["checksum"] is not None and not SHA256.match(str(values["checksum"])):

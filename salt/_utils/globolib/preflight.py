@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from globolib import accounts, artifact, files, health, limits, units, virtualenv
+from globolib import accounts, artifact, files, health, limits, reach, units, virtualenv
 from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
@@ -114,6 +114,9 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
         interpreter = virtualenv.interpreter(settings.python)
     except Failure as failure:
         failures.append(str(failure))
+    wrong, told = reach.examined(settings, host, published)
+    failures += wrong
+    notes += told
     record = host.releases.get(settings.release)
     try:
         made = artifact.of(minion, settings, record, host.differences.get(settings.release, ()))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import checks, limits, serving
+from globolib import checks, connect, limits, serving
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
 from globolib.serving import Capacity
@@ -77,6 +77,7 @@ class Settings:
     memory_max: str | int | None = None  # no limit, so the next two
     cpu_quota: str | None = None
     tasks_max: int | None = None
+    connect: Sequence[str] = ()  # no network
     environment: Mapping[str, str | float] = field(default_factory=dict, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
     address: str = "0.0.0.0"
@@ -107,6 +108,7 @@ class Settings:
             "address": self.address or None,
             "release": self.release or None,
             "environment": sorted(self.environment),
+            "connect": list(self.connect),
         }
 
 
@@ -195,6 +197,7 @@ def resolve(
     if "root" not in invalid:  # where processes run is compared with it later: one way to write it
         values["root"] = re.sub("/+", "/", values["root"]).rstrip("/")
     values["source"] = values["source"].replace("{name}", values["name"]).replace("{version}", values["version"])
+    warnings += connect.warnings(values["connect"])
     memory = limits.memory_bytes(values["memory_max"], capacity.memory)
     allowed = dataclasses.replace(capacity, memory=min(capacity.memory, memory or capacity.memory))
     settings = Settings(

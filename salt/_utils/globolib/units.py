@@ -16,7 +16,7 @@ The texts of an app's unit files, of gunicorn's settings and of a release's envi
 import os
 from collections.abc import Iterable
 
-from globolib import files, limits, serving
+from globolib import connect, files, limits, serving
 from globolib.errors import Failure
 from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
 from globolib.settings import Settings
@@ -43,11 +43,7 @@ TimeoutStopSec={stop}
 {restart}{limits}UMask={umask}
 
 # What the service may do: read its release, write its StateDirectory, take connections from the
-# socket that systemd hands it. It has no network of its own. (systemd-analyze security)
-PrivateNetwork=yes
-RestrictAddressFamilies=AF_UNIX
-IPAddressDeny=any
-CapabilityBoundingSet=
+# socket that systemd hands it. {network}CapabilityBoundingSet=
 AmbientCapabilities=
 NoNewPrivileges=yes
 PrivateUsers=yes
@@ -186,6 +182,7 @@ def release_unit(settings: Settings, role: str = LIVE) -> str:
         stop=settings.graceful_timeout + serving.STOP_MARGIN,
         umask=settings.umask,
         limits=limits.lines(vars(settings)),
+        network=connect.lines(settings.connect),
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
         gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,

@@ -7,7 +7,7 @@ import re
 import socket
 
 import pytest
-from globolib import artifact, files, preflight, run, units, virtualenv
+from globolib import artifact, files, preflight, reach, run, units, virtualenv
 from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
@@ -429,3 +429,41 @@ def test_data_that_cannot_be_written_is_told_and_stops_no_deploy(machine, monkey
     (tmp_path / "state").mkdir()
     done = machine.deploy("1.1")
     assert (done.failure, words in done.said["ready"]) == (None, True)
+
+
+@pytest.fixture
+def asked(machine, monkeypatch):
+    """What was asked about ``connect``; the machine limits, and nothing answers."""
+    told = []
+    monkeypatch.setattr(reach, "unlimited", lambda python: told.append("limits"))
+    monkeypatch.setattr(reach, "unanswered", lambda places, seconds: told.append("places") or ["10.0.0.6:5432: E"])
+    return told
+
+
+def test_where_nothing_answers_a_deploy_is_told_and_goes_on(machine, asked):
+    machine.publish("1.0")
+    deploy = machine.deploy("1.0", globoapp={"connect": ["10.0.0.6:5432"]})
+    assert deploy.failure is None and asked == ["limits", "places"]
+    assert "connect: nothing answers at 10.0.0.6:5432: E; the deploy goes on" in deploy.said["ready"]
+
+
+def test_a_host_that_does_not_limit_is_refused(machine, asked, monkeypatch):
+    machine.publish("1.0")
+    monkeypatch.setattr(reach, "unlimited", lambda python: "a unit with IPAddressDeny=any could send")
+    (line,) = problems(machine, globoapp={"connect": ["10.0.0.6"]})
+    assert line.startswith("connect is set, and systemd is not seen to limit what a service reaches on this host (a ")
+
+
+def test_a_repair_asks_nobody_and_a_change_of_connect_does(machine, asked):
+    machine.publish("1.0")
+    machine.pillar["globoapp"]["connect"] = ["10.0.0.6:5432"]
+    machine.deploy("1.0")
+    asked.clear()
+    assert problems(machine, None) == [] and asked == []
+    assert problems(machine, None, globoapp={"connect": ["10.0.0.6:5432", "10.0.0.7"]}) == []
+    assert asked == ["limits", "places"]
+
+
+def test_without_connect_nobody_is_asked(machine, asked):
+    machine.publish("1.0")
+    assert problems(machine) == [] and asked == []

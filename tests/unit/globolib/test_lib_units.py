@@ -105,6 +105,22 @@ def test_systemd_waits_for_the_requests_at_the_end():
     assert "TimeoutStopSec=130\n" in units.release_unit(SHOP.at(graceful_timeout=120))
 
 
+@pytest.mark.parametrize("role", [LIVE, CANDIDATE, STANDIN], ids=["live", "candidate", "stand-in"])
+def test_with_connect_every_role_reaches_these_addresses_and_no_other(role):
+    without = directives(units.release_unit(SHOP, role))
+    reaching = directives(units.release_unit(SHOP.at(connect=["10.0.0.6:5432", "fd00::/64", "10.0.0.6:6432"]), role))
+    assert [line for section, line in without if (section, line) not in reaching] == [
+        "PrivateNetwork=yes",
+        "RestrictAddressFamilies=AF_UNIX",
+    ]
+    assert [line for section, line in reaching if (section, line) not in without] == [
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+        "SocketBindDeny=any",
+        "IPAddressAllow=10.0.0.6/32 fd00::/64",
+    ]
+    assert ("[Service]", "IPAddressDeny=any") in reaching
+
+
 @pytest.mark.parametrize(("umask", "mode"), [("0077", "0700"), ("0027", "0750"), ("007", "0770")])
 def test_what_the_app_writes_is_for_whom_the_umask_says(umask, mode):
     lines = [line for _, line in directives(units.release_unit(SHOP.at(umask=umask)))]

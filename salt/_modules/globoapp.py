@@ -183,6 +183,30 @@ def prune(keep=None, test=False):
     return _call(going_back.pruned, keep, test)
 
 
+def run(command, timeout=60):
+    """
+    Run a program once with the code, the virtualenv and the environment of the deployed release, as the service's user
+    and in its sandbox. No shell reads it. A deploy may be under way meanwhile.
+
+    command
+        The program and its arguments; the virtualenv's programs are found first.
+    timeout
+        Seconds; then it is ended with all its processes.
+
+    Returns ``{"command", "exit", "seconds", "output"}``: output is the last 1000 lines, without empty ones. ``exit`` is
+    None where it did not end by itself, and ``problem`` says why. The return code is 1 unless ``exit`` is 0.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 globoapp.run 'alembic current'
+        salt web1 globoapp.run 'alembic upgrade head' timeout=600
+    """
+    answer = _call(answers.command, command, timeout)
+    return _judged(answer, answer["exit"] == 0)
+
+
 def rollback(version=None):
     """
     Go back to the last good release, or to ``version``, by the same way as any deploy.

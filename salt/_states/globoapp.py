@@ -75,6 +75,16 @@ def release(name, **kwargs):
     return _do(steps.release, name)
 
 
+def release_command(name, **kwargs):
+    """
+    What the version wants to have run before it serves (a migration, say) has run, with its code and in its sandbox.
+
+    name
+        The version.
+    """
+    return _do(steps.release_command, name)
+
+
 def tried(name, **kwargs):
     """
     The release was seen to work on a private socket before it may touch the shared one. One that runs already needs

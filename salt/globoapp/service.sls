@@ -2,6 +2,15 @@
 include:
   - globoapp.app
 
+{% if app.runs_command %}
+release command of {{ app.name }} {{ app.version }} has run:
+  globoapp.release_command:
+    - failhard: False
+    - name: '{{ app.version }}'
+    - require:
+      - sls: globoapp.app
+{% endif %}
+
 # Before anything that the deployed release reads is changed.
 {{ app.name }} {{ app.version }} has passed its trial:
   globoapp.tried:
@@ -9,6 +18,9 @@ include:
     - name: {{ app.release }}
     - require:
       - sls: globoapp.app
+{% if app.runs_command %}
+      - globoapp: release command of {{ app.name }} {{ app.version }} has run
+{% endif %}
 
 units of {{ app.name }} are defined:
   globoapp.configured:

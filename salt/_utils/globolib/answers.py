@@ -3,8 +3,10 @@
 import os
 from typing import Any
 
+from globolib import command as running
 from globolib import health as http
 from globolib import ledger, lock, release, run, survey, systemd, waiting
+from globolib.errors import Failure
 from globolib.host import Host
 from globolib.layout import release_of
 from globolib.ledger import Entry
@@ -156,6 +158,37 @@ def deploying(minion: Minion) -> dict[str, Any] | None:
     """Who deploys on this host at this moment: ``{"what", "since", "jid", "pid"}``, or None."""
     deployed, _, _ = run.deployed_settings(minion)
     return _told(lock.holder(deployed.layout.lock))
+
+
+def command(minion: Minion, words: Any, timeout: Any = 60) -> dict[str, Any]:
+    """
+    Run a program once with the code, the virtualenv and the environment of the deployed release, in its sandbox. A
+    deploy may be under way meanwhile.
+
+    words
+        A text, split as a shell would (no shell reads it), or a list.
+    timeout
+        Seconds; then it is ended with all its processes.
+
+    Returns ``{"command", "exit", "seconds", "output"}``; ``exit`` is None and ``problem`` says why where it did not end
+    by itself. Raises Failure where nothing is deployed, or it cannot be started.
+    """
+    wanted = running.parsed(words)
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 1 <= timeout <= 86400:
+        raise Failure(f"timeout is {timeout!r}: seconds, a number from 1 to 86400")
+    deployed, entry, _ = run.deployed_settings(minion)
+    if entry is None:
+        raise Failure("nothing is deployed on this host: there is no code to run it with")
+    if minion.test:
+        raise Failure("the minion is configured with test: True: nothing was run")
+    ended = running.run(deployed, wanted, deployed.layout.environment(deployed.release), timeout, once=True)
+    return {
+        "command": running.shown(wanted),
+        "exit": ended.exit,
+        "seconds": round(ended.seconds, 3),
+        "output": "\n".join(ended.output),
+        **({"problem": ended.words} if ended.exit is None else {}),
+    }
 
 
 def releases(minion: Minion) -> dict[str, dict[str, Any]]:

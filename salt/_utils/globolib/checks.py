@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from globolib import connect, limits, serving, variables
+from globolib import argv, connect, limits, serving, variables
 from globolib.minion import Call
 
 # Seconds, with the range in which they make sense.
@@ -16,12 +16,16 @@ SECONDS = {
     "timeout": (0.1, 60),
     "deadline": (1, 600),
     "lock_wait": (0, 3600),
+    "release_timeout": (1, 86400),
 }
 
 # Top-level keys of the pillar of a call that mean something here.
 TOP = ("version", "port", "globoapp")
 # Settings that are for one deploy; any other that comes with a call is gone with it.
-OF_ONE_DEPLOY = ("version", "port", "prove", "soak", "timeout", "deadline", "lock_wait", "reserve", "keep", "checksum")
+OF_ONE_DEPLOY = (
+    *("version", "port", "prove", "soak", "timeout", "deadline", "lock_wait", "reserve", "keep", "checksum"),
+    *("release_command", "release_timeout"),
+)
 
 VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
@@ -187,6 +191,9 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     yield from serving.problems(values)
     yield from limits.problems(values)
     yield from (("connect", problem) for problem in connect.problems(values["connect"]))
+    command = values["release_command"]
+    if command is not None and command is not False and not argv.fits(command):
+        yield "release_command", f"release_command is {command!r}: false, or a list of 1 to {argv.MOST} words"
     if values["installer"] not in ("auto", "uv", "pip"):
         yield "installer", f"installer is {values['installer']!r}: auto, uv or pip"
     if values["checksum"] is not None and not SHA256.match(str(values["checksum"])):

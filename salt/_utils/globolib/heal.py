@@ -106,18 +106,19 @@ def _record(minion: Minion, settings: Settings, entry: Entry, changed: list[str]
 
 def tidy(minion: Minion, days: int) -> dict[str, Any]:
     """
-    Make room: old releases beyond pillar's ``keep``, and logs older than ``days``: those kept of failed releases,
-    and the journal's. Nothing else.
+    Make room: old releases beyond pillar's ``keep``, and logs older than ``days``: those kept of failed releases
+    and of release commands, and the journal's. Nothing else.
 
     Returns ``{"releases": what went, "logs": [paths]}``.
     """
     settings, _, _ = run.deployed_settings(minion)
-    gone, directory = [], settings.layout.failures
-    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
-        path = os.path.join(directory, name)
-        if name.endswith(".log") and os.stat(path).st_mtime < time.time() - days * 86400:
-            os.unlink(path)
-            gone.append(path)
+    gone = []
+    for directory in (settings.layout.failures, settings.layout.commands):
+        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+            path = os.path.join(directory, name)
+            if name.endswith(".log") and os.stat(path).st_mtime < time.time() - days * 86400:
+                os.unlink(path)
+                gone.append(path)
     systemd.vacuum(days)
     releases: dict[str, Any]
     try:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 UNITS = "/etc/systemd/system"
 # The roles that a release runs in: it serves, it is tried, it serves while it restarts. What unit names have of them.
 LIVE, CANDIDATE, STANDIN = "", "-candidate", "-standin"
+# A program that is run with a release's code; ONCE begins the instance of one that a person runs.
+COMMAND, ONCE = "-command", "once-"
 RELEASE = re.compile(r"PACK\d+(_\d+){1,3}\Z")
 
 
@@ -99,6 +101,11 @@ class Layout:
     def failures(self) -> str:
         """The directory of the logs of releases that failed."""
         return self.own_file("failed")
+
+    @property
+    def commands(self) -> str:
+        """The directory of what release commands have written."""
+        return self.own_file("commands")
 
     @property
     def aside(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from globolib import systemd
 from globolib.host import Unit
-from globolib.layout import CANDIDATE, STANDIN, Layout
+from globolib.layout import CANDIDATE, COMMAND, ONCE, STANDIN, Layout
 
 TEMPORARY = (".incoming-", ".trash-", ".write-", ".build-")
 NOTE = "the note of a deploy that did not end"
@@ -40,9 +40,15 @@ def listed(layout: Layout, shown: Mapping[str, Unit]) -> list[str]:
             left.append(path)
     # What was ended, and nobody was left to reset, is "failed": the machine would stay degraded. A stand-in that is up
     # may be all that serves: the plan has a step for it, which comes when the release itself is up.
-    for role, ends in ((CANDIDATE, ("inactive",)), (STANDIN, ("inactive", "active", "activating"))):
+    for role, ends in (
+        (CANDIDATE, ("inactive",)),
+        (COMMAND, ("inactive",)),
+        (STANDIN, ("inactive", "active", "activating")),
+    ):
         units = ((name, unit) for name, unit in shown.items() if systemd.instance(layout, name, role))
         left += [name for name, unit in units if unit.active not in ends]
+    once = layout.instance(ONCE, COMMAND).removesuffix(".service")  # what people run goes on beside a deploy
+    left = [name for name in left if not name.startswith(once)]
     if os.path.exists(layout.note):
         left.append(NOTE)
     return left

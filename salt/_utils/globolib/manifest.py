@@ -7,11 +7,10 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from globolib import serving
+from globolib import argv, serving
 
 NAME = "manifest.json"
 LOCK = "requirements.lock"
-ARGUMENTS = 64  # of a release command, with its program
 # module:callable, or module:factory(...) with plain values, as gunicorn takes them from 20.0.1 on.
 _VALUE = r"""(?:'[\w ./:@+-]*'|"[\w ./:@+-]*"|-?\d+(?:\.\d+)?|True|False|None)"""
 _ARGUMENT = rf"(?:[A-Za-z_]\w*=)?{_VALUE}"
@@ -117,16 +116,9 @@ def problems(data: Any, name: str, version: str) -> list[str]:
 
 
 def _command_problems(command: Any) -> list[str]:
-    if isinstance(command, list) and 1 <= len(command) <= ARGUMENTS and all(map(_is_argument, command)):
+    if argv.fits(command):
         return []
-    return [f"{NAME} says release_command {command!r}: a list of 1 to {ARGUMENTS} non-empty strings without NUL"]
-
-
-def _is_argument(value: Any) -> bool:
-    """Whether a program can be handed the value as an argument: half a surrogate pair has no bytes."""
-    return (
-        isinstance(value, str) and value != "" and "\0" not in value and value == value.encode(errors="ignore").decode()
-    )
+    return [f"{NAME} says release_command {command!r}: a list of 1 to {argv.MOST} non-empty strings without NUL"]
 
 
 def _health_problems(health: Any) -> list[str]:

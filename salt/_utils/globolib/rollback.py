@@ -51,6 +51,10 @@ def rollback(minion: Minion, version: Any = None) -> dict[str, Any]:
         held.release()
     failed = failures(states)
     comment = f"{target} ({reason}) " + ("serves." if not failed else "could not be put back.")
+    if entry and any("release_command" in line.data for line in entries if line.version == entry.version):
+        comment += (
+            f" The release command of {entry.version} had run: what it changed (a database's schema) stays as it is."
+        )
     return {"result": not failed, **answer, "comment": comment, **({"failed": failed} if failed else {})}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from globolib import (
     artifact,
+    command,
     files,
     ledger,
     leftovers,
@@ -65,10 +66,8 @@ class Run:
         self.host = survey.survey(self.settings, entries)
         inner = minion.pillar.get(settings_of.INNER)
         self.inner: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
-        deployed = self.host.deployed
         # A rollback goes to what is here, whatever the source has by now; so does a repair.
-        elsewhere = deployed is None or deployed.version != self.settings.version
-        self.examined = preflight.examine(minion, self.resolution, self.host, elsewhere and not self.inner)
+        self.examined = preflight.examine(minion, self.resolution, self.host, self.is_new_version)
         self._judge_virtualenv()
         self.problems = preflight.problems(minion.id, self.resolution, self.host, self.examined)
         self.id = ledger.identity()
@@ -76,7 +75,22 @@ class Run:
         self.lock: lock.Lock | None = None
         self.begun = False
         self.whole = True
+        self.command: Mapping[str, Any] | None = None  # what the ledger has of the release command
         self._course: switch.Course | None = None
+
+    @property
+    def is_new_version(self) -> bool:
+        """Whether this run deploys another version than the deployed one, and is no rollback and no repair."""
+        deployed = self.host.deployed
+        return not self.inner and (deployed is None or deployed.version != self.settings.version)
+
+    @property
+    def release_command(self) -> Sequence[str]:
+        """What is to be run before the trial: pillar's words, or the manifest's; empty for nothing."""
+        wanted, made = self.settings.release_command, self.examined.artifact
+        if not self.is_new_version or wanted is False or made is None:
+            return ()
+        return made.manifest.release_command if wanted is None else wanted
 
     @property
     def target(self) -> Target:
@@ -224,6 +238,22 @@ class Run:
             unit = self.host.units[layout.instance(settings.release)]
             started.note_repair(layout, settings.release, unit, self.steps[step])
 
+    def run_release_command(self) -> str:
+        """Run what the release wants to have run before its trial. Returns how it ended. Raises Failure."""
+        settings, words = self.settings, self.release_command
+        # Also where it, or this run, does not come to its end.
+        self.command = {"exit": None}
+        files.write_json(settings.layout.note, {**self._line(), "release_command": self.command})
+        ended, path = command.release_command(settings, words, self.target.wsgi)
+        self.command = ended.told
+        said = command.told(words, ended, path)
+        if ended.exit != 0:
+            raise Failure(
+                f"the release command of {settings.version} failed, and nothing was switched: {said}\n"
+                "What it has changed stays (a database's schema): the next deploy runs it again"
+            )
+        return said
+
     def try_candidate(self) -> str:
         """Try the release on a private socket. Returns what was seen."""
         seen = trial.try_candidate(self.settings, self.host, self.target)
@@ -276,6 +306,7 @@ class Run:
                     "duration": round(time.monotonic() - self.started, 3),
                     "changed": list(changed),
                     **({"failed": list(failures)} if failures else {}),
+                    **({"release_command": self.command} if self.command else {}),
                     **({"probe": seen} if seen else {}),
                     **({"cut": self.course.cuts.count} if self.course.cuts.count else {}),
                 },

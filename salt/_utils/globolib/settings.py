@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from globolib import checks, connect, limits, serving
 from globolib.layout import Layout, release_of
@@ -66,6 +66,8 @@ class Settings:
     deadline: float = 20
     lock_wait: float = 60
     reserve: int = 100  # MiB
+    release_command: Sequence[str] | Literal[False] | None = None  # the manifest's; False is none
+    release_timeout: float = 600
     workers: int | str | None = None  # the manifest's
     threads: int | None = None  # the manifest's
     worker_timeout: int = 30

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import accounts, answers, plan, prune, rollback
+from globolib import accounts, answers, command, plan, prune, rollback
 from globolib.errors import Failure
 from globolib.run import Run
 
@@ -95,6 +95,19 @@ def tried(here: Run, name: str) -> Outcome:
     return Outcome(here.try_candidate() + ".")
 
 
+def release_command(here: Run, name: str) -> Outcome:
+    """What the release wants to have run before it is tried has run: where the deploy moves to another version."""
+    words = here.release_command
+    if not words:
+        return Outcome(f"{name} is the deployed version by now: nothing is to be run.")
+    if here.minion.test:
+        return Outcome(f"{command.shown(words)} would be run.", {name: "its release command to be run"})
+    _begun(here)
+    if not here.whole:
+        return Outcome("Only a part of the states is applied: the release command is not run.")
+    return Outcome(here.run_release_command(), {name: "its release command has run"})
+
+
 def configured(here: Run, name: str) -> Outcome:
     """The files that the app's units and gunicorn read hold what the settings say."""
     if "configure" not in here.steps:
@@ -155,6 +168,8 @@ def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> 
     if line is None:
         return Outcome("There is nothing to record.")
     comment = f"{line['action']} of {line['version']}: {line['result']} after {line['duration']} s."
+    if failures and "release_command" in line:
+        comment += " Its release command had run: what that changed (a database's schema) stays as it is."
     if line.get("probe"):
         probe = line["probe"]
         comment += (
@@ -205,5 +220,6 @@ def rendered(here: Run, monitor_problems: Sequence[str]) -> dict[str, Any]:
     return {
         **here.settings.shown(),
         "problems": bool(here.problems),
+        "runs_command": bool(here.release_command),
         **accounts.to_make(here.settings, here.examined.accounts or accounts.look(here.settings)),
     }

@@ -3,6 +3,7 @@ Talking to systemd about the units of an app: what is loaded, what starts at boo
 Their texts are in :mod:`globolib.units`.
 """
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -11,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from globolib import commands, files, serving, text, units
 from globolib.errors import Failure
 from globolib.host import Unit
-from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
+from globolib.layout import CANDIDATE, COMMAND, LIVE, STANDIN, Layout
 
 BOOTED = "/run/systemd/system"
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,MainPID,Result,UnitFileState,NeedDaemonReload,InvocationID,ExecMainStatus"
 )
+ROLES = (LIVE, CANDIDATE, STANDIN, COMMAND)
 JOURNAL_DEADLINE = 10  # seconds
 # For a stop, a restart: the longest graceful_timeout that pillar may hold, and the minutes that systemd adds to it and
 # allows a start. systemd itself ends them, by the unit's own times; this is for one that hangs.
@@ -68,7 +70,7 @@ def show(layout: Layout, *more: str) -> dict[str, Unit]:
     more
         Units that are to be among them though they may not be loaded: that of a release about to be deployed.
     """
-    instances = [layout.instance("*", role) for role in (LIVE, CANDIDATE, STANDIN)]
+    instances = [layout.instance("*", role) for role in ROLES]
     shown = _show(*instances, f"{layout.name}-*:*.socket", layout.activate, *more)
     return {name: unit for name, unit in shown.items() if name in more or ours(layout, name)}
 
@@ -100,9 +102,7 @@ def is_socket(layout: Layout, name: str) -> bool:
 def ours(layout: Layout, name: str) -> bool:
     """Whether a unit is this app's: an instance in some role, a socket, or what sockets start."""
     return bool(
-        name == layout.activate
-        or is_socket(layout, name)
-        or any(instance(layout, name, role) for role in (LIVE, CANDIDATE, STANDIN))
+        name == layout.activate or is_socket(layout, name) or any(instance(layout, name, role) for role in ROLES)
     )
 
 
@@ -130,6 +130,31 @@ def journal(name: str, lines: int = 15, invocation: str | None = None) -> list[s
     except Failure as failure:
         return [text.line(f"(no log of {name}: {failure})")]
     return text.lines(done.stdout, most=lines) or [f"(the journal holds no line of {name})"]
+
+
+def ended(name: str) -> tuple[int | None, str]:
+    """
+    How a unit that has failed ended: the exit code of its main process, None where a signal ended it; and systemd's
+    word for it, "success" where it has not failed.
+    """
+    command = ["systemctl", "show", "--property", "Result,ExecMainCode,ExecMainStatus", "--", name]
+    said = commands.run(command).stdout.decode("utf-8", "replace")
+    shown = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    exited = shown.get("ExecMainCode") == "1"  # CLD_EXITED, sigaction(2)
+    return int(shown["ExecMainStatus"]) if exited else None, shown.get("Result", "success")
+
+
+def output(name: str, lines: int) -> list[str]:
+    """
+    The last lines that the processes of a unit wrote, as harmless text, without what systemd says of it. Never raises:
+    where the journal cannot be read, the only line says why, in brackets.
+    """
+    command = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines", str(lines), f"_SYSTEMD_UNIT={name}"]
+    try:
+        commands.run(["journalctl", "--sync"], JOURNAL_DEADLINE, check=False)  # what ended now may not be in it yet
+        return text.lines(commands.run(command, JOURNAL_DEADLINE, shown=1).stdout, most=lines)
+    except Failure as failure:
+        return [text.line(f"(no output of {name}: {failure})")]
 
 
 def vacuum(days: int) -> str:
@@ -233,11 +258,13 @@ def borrow_drop_ins(layout: Layout, release: str, role: str) -> bool:
     for name in _names(directory):
         path = os.path.join(directory, name)
         if name != own and not (os.path.islink(path) and os.readlink(path) == wanted.get(name)):
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):  # two commands that people run may do this at once
+                os.unlink(path)
             changed = True
     for name, path in wanted.items():
         if name != own and not os.path.lexists(os.path.join(directory, name)):
-            os.symlink(path, os.path.join(directory, name))
+            with contextlib.suppress(FileExistsError):
+                os.symlink(path, os.path.join(directory, name))
             changed = True
     return changed
 
@@ -272,7 +299,7 @@ def temporary(layout: Layout) -> list[str]:
     places = {
         layout.units: written,
         layout.wants: re.escape(os.path.basename(_fresh_link(layout))),
-        **{layout.drop_ins(role): r"\.write-.*" for role in (LIVE, CANDIDATE, STANDIN)},
+        **{layout.drop_ins(role): r"\.write-.*" for role in ROLES},
     }
     return [
         os.path.join(directory, entry)

@@ -9,16 +9,19 @@ The texts of an app's unit files, of gunicorn's settings and of a release's envi
     the same release on a private unix socket, to be tried before it may serve.
 ``<name>-standin@PACKX_Y.service``
     the same release once more: it takes requests while the release that serves starts afresh.
+``<name>-command@PACKX_Y-<id>.service``
+    a program that is run with the release's code and then ends: a transient unit.
 ``<name>-activate.service``
     what a socket starts when a client comes and no release runs.
 """
 
 import os
+import re
 from collections.abc import Iterable
 
 from globolib import connect, files, limits, serving
 from globolib.errors import Failure
-from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
+from globolib.layout import CANDIDATE, COMMAND, LIVE, STANDIN, Layout
 from globolib.settings import Settings
 
 WRITTEN = "# Written by Salt (globoapp): the next deploy puts it back."
@@ -126,7 +129,18 @@ Environment=STATE_DIRECTORY=/tmp
 Restart=no
 KillSignal=SIGKILL
 """
-_STANDIN_LAST = "[Service]\nRestart=no\n"
+_LAST = {
+    CANDIDATE: _CANDIDATE_LAST,
+    STANDIN: "[Service]\nRestart=no\n",
+    COMMAND: "[Service]\nType=exec\nRestart=no\n",
+}
+# Seconds that a command has to end in order, before systemd kills it.
+COMMAND_STOP = 10
+# What the unit that serves has, and a command, which ends by itself, has not.
+_OF_A_SERVICE = (
+    *("Type", "NotifyAccess", "ExecStart", "EnvironmentFile", "RuntimeDirectory", "TimeoutStartSec", "TimeoutStopSec"),
+    *("Restart", "RestartSec", "OOMPolicy"),
+)
 
 _INSTALL = """
 [Install]
@@ -196,8 +210,31 @@ def release_unit(settings: Settings, role: str = LIVE) -> str:
 
 
 def role_text(role: str) -> str:
-    """The last drop-in of a candidate or a stand-in."""
-    return f"{WRITTEN}\n{_CANDIDATE_LAST if role == CANDIDATE else _STANDIN_LAST}"
+    """The last drop-in of a role other than LIVE."""
+    return f"{WRITTEN}\n{_LAST[role]}"
+
+
+def command_properties(settings: Settings, environment: str, seconds: float) -> list[str]:
+    """
+    What a command is run with, as systemd-run takes it: the account, the directories, the sandbox and the limits of the
+    unit that serves, and the release's virtualenv first in PATH.
+
+    environment
+        The path of the environment file.
+    seconds
+        Its time.
+    """
+    service = release_unit(settings).partition("[Service]\n")[2].partition("[Install]")[0]
+    lines = [line for line in service.replace("%i", settings.release).splitlines() if re.match("[A-Z]", line)]
+    programs = f"{settings.layout.release(settings.release)}/.venv/bin"
+    return [
+        *(line for line in lines if line.partition("=")[0] not in _OF_A_SERVICE),
+        f"EnvironmentFile={environment}",
+        f"Environment=PATH={programs}:/usr/local/bin:/usr/bin:/bin",
+        "Type=exec",
+        f"RuntimeMaxSec={seconds}",
+        f"TimeoutStopSec={COMMAND_STOP}",
+    ]
 
 
 def _group_line(settings: Settings, role: str) -> str:

@@ -57,7 +57,7 @@ class Deploy:
     line: dict | None = None
 
 
-STATES = ("ready", "virtualenv", "release", "tried", "configured", "serving", "healthy")
+STATES = ("ready", "virtualenv", "release", "release_command", "tried", "configured", "serving", "healthy")
 
 
 class Machine:
@@ -189,6 +189,7 @@ class Machine:
         """Apply the states of a deploy, in their order and with their requisites."""
         here = here or run.Run(self.minion({**pillar, **({"version": version} if version else {})}, test))
         deploy, running = Deploy(here), {}
+        without = [*without, *([] if here.release_command else ["release_command"])]
         for number, name in enumerate(STATES):
             answer = {"__sls__": "globoapp", "__id__": name, "__run_num__": number, "result": True}
             if deploy.failure:
@@ -259,7 +260,8 @@ class Machine:
             for parent, _, names in os.walk(directory):
                 for name in names:
                     path = os.path.join(parent, name)
-                    ours = not parent.endswith("-candidate@.service.d") and "-candidate@" not in name
+                    tried = ("-candidate@.service.d", "-command@.service.d")
+                    ours = not parent.endswith(tried) and "-candidate@" not in name
                     if ours and (
                         directory == self.layout.units or path.endswith((".env", "gunicorn.conf.py", "gunicorn.json"))
                     ):

@@ -20,10 +20,13 @@ PEOPLES = {
     "prune",
     "releases",
     "rollback",
+    "run",
     "settings",
     "status",
 }
-STATES = ("ready", "virtualenv", "release", "tried", "configured", "serving", "healthy", "recorded", "pruned")
+STATES = (
+    "ready", "virtualenv", "release", "release_command", "tried", "configured", "serving", "healthy", "recorded", "pruned",
+)  # fmt: skip
 
 
 class Glue:
@@ -90,15 +93,21 @@ ANSWERS = {
     "history": (answers, [], 0),
     "rollback": (going_back, {"result": True}, 0),
     "rollback that failed": (going_back, {"result": False}, 1),
+    "run": (answers, {"exit": 0}, 0),
+    "run that failed": (answers, {"exit": 3}, 1),
+    "run that was killed": (answers, {"exit": None}, 1),
 }
+# Functions of globolib that have another name there, and arguments that people must give.
+NAMES = {"prune": "pruned", "run": "command"}
+GIVEN = {"run": ["true"]}
 
 
 @pytest.mark.parametrize("case", ANSWERS)
 def test_a_bad_answer_sets_a_return_code(glue, monkeypatch, case):
     module, answer, code = ANSWERS[case]
     name = case.split()[0]
-    monkeypatch.setattr(module, name, lambda minion, *args: answer)
-    assert glue().call(f"globoapp.{name}") == (answer, code)
+    monkeypatch.setattr(module, NAMES.get(name, name), lambda minion, *args: answer)
+    assert glue().call(f"globoapp.{name}", *GIVEN.get(name, [])) == (answer, code)
 
 
 @pytest.mark.parametrize("name", sorted(PEOPLES))
@@ -106,10 +115,10 @@ def test_a_failure_is_an_error_of_salts(glue, monkeypatch, name):
     def fails(*args, **kwargs):
         raise Failure("the disk is on fire")
 
-    for module, function in ((answers, name), (going_back, {"prune": "pruned"}.get(name, name))):
-        monkeypatch.setattr(module, function, fails, raising=False)
+    for module in (answers, going_back):
+        monkeypatch.setattr(module, NAMES.get(name, name), fails, raising=False)
     with pytest.raises(CommandExecutionError, match="^the disk is on fire$"):
-        glue().call(f"globoapp.{name}")
+        glue().call(f"globoapp.{name}", *GIVEN.get(name, []))
 
 
 def test_a_bare_server_answers_everything(glue, pillar):
@@ -129,6 +138,8 @@ def test_a_bare_server_answers_everything(glue, pillar):
     assert here.call("globoapp.rollback")[0]["to"] is None
     with pytest.raises(CommandExecutionError, match="nothing is deployed on this host"):
         here.call("globoapp.prune", keep=1)
+    with pytest.raises(CommandExecutionError, match="nothing is deployed on this host"):
+        here.call("globoapp.run", "true")
     assert not os.path.exists(pillar["globoapp"]["root"])
 
 

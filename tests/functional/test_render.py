@@ -85,6 +85,15 @@ def test_the_way_of_a_deploy(loaders, pillar, case):
     assert (f"{name} {version} serves", "globoapp.serving") in low
 
 
+def test_a_release_command_has_its_state_before_the_trial(loaders, pillar):
+    wanted = {"globoapp": {"release_command": ["alembic", "upgrade", "head"]}}
+    low = loaders.modules.state.show_low_sls("globoapp", pillar=merged(pillar, wanted))
+    functions = list(dict.fromkeys(function for _, function in steps(low)))
+    assert functions == [*STATES[:5], "globoapp.release_command", *STATES[5:]]
+    (tried,) = (one for one in low if one["fun"] == "tried")
+    assert {"globoapp": "release command of globoapp 1.0 has run"} in tried["require"]
+
+
 # What the tree makes of accounts: the arguments of group.present and user.present, by what pillar says.
 ACCOUNTS = {
     "nothing": ({}, None, {"name": "globoapp", "uid": None, "gid": None, "usergroup": True}),

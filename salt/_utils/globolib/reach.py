@@ -25,8 +25,8 @@ except PermissionError:
 
 def examined(settings: Settings, host: Host, is_new: bool) -> tuple[list[str], list[str]]:
     """
-    What is in the way of ``connect``, and what a person should know of it. Asked where it has changed, or the version: a
-    repair must not wait for a database that is away.
+    What is in the way of ``connect``, and what a person should know of it. Asked where it has changed, or the version:
+    a repair must not wait for a database that is away.
 
     is_new
         Whether the version is another one than the deployed one.

@@ -25,7 +25,8 @@ PEOPLES = {
     "status",
 }
 STATES = (
-    "ready", "virtualenv", "release", "release_command", "tried", "configured", "serving", "healthy", "recorded", "pruned",
+    "ready", "virtualenv", "release", "release_command", "tried", "configured", "serving", "healthy", "recorded",
+    "pruned",
 )  # fmt: skip
 
 

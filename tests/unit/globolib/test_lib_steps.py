@@ -21,6 +21,7 @@ class Fake:
         self.minion = Minion({}, {"id": "web1", "test": test}, {})
         self.problems, self.done = list(problems), []
         self.begun = self.whole = not test
+        self.release_command = ()
         self.resolution = Resolution(settings, warnings=("pillar pins port 80",))
         self.examined = types.SimpleNamespace(artifact=types.SimpleNamespace(sha256="ab" * 32), notes=(), accounts=None)
         self.line = {"action": "deploy", "version": "1.0", "result": "success", "duration": 1.5, "id": "i"}

@@ -83,8 +83,8 @@ def test_systemd_is_asked_once_for_all(programs, layout):
     assert systemd.show(layout, "shop@PACK1_2.service") == {}
     (call,) = programs.calls
     assert call.endswith(
-        " -- shop@*.service shop-candidate@*.service shop-standin@*.service shop-*:*.socket shop-activate.service"
-        " shop@PACK1_2.service"
+        " -- shop@*.service shop-candidate@*.service shop-standin@*.service shop-command@*.service shop-*:*.socket"
+        " shop-activate.service shop@PACK1_2.service"
     )
 
 
@@ -193,6 +193,32 @@ def test_a_journal_that_cannot_be_read_says_why(programs, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     (line,) = systemd.journal("x.service")
     assert line.startswith("(no log of x.service: journalctl does not run: ")
+
+
+def test_the_output_of_a_unit_is_all_that_it_wrote_and_nothing_of_systemds(programs):
+    programs.says("journalctl", "--sync", "")
+    programs.says("journalctl", "--no-pager", b"one\n\x1b[31mtwo\x00\n")
+    assert systemd.output("x.service", 9) == ["one", "two?"]
+    sync, asked = programs.calls
+    assert sync == "journalctl --sync" and asked.endswith("--output=cat --lines 9 _SYSTEMD_UNIT=x.service")
+    programs.says("journalctl", "--no-pager", "")
+    assert systemd.output("x.service", 9) == []
+    programs.says("journalctl", "--no-pager", stderr="No journal files.\n", code=1)
+    assert systemd.output("x.service", 9) == ["(no output of x.service: journalctl ...: exit 1: No journal files.)"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "result", "told"),
+    [
+        (1, 3, "exit-code", (3, "exit-code")),
+        (2, 15, "timeout", (None, "timeout")),
+        (2, 9, "oom-kill", (None, "oom-kill")),
+        (0, 0, "success", (None, "success")),
+    ],
+)
+def test_how_a_unit_ended(programs, code, status, result, told):
+    programs.says("systemctl", "show", f"Result={result}\nExecMainCode={code}\nExecMainStatus={status}\n")
+    assert systemd.ended("x.service") == told
 
 
 def test_the_journal_forgets_what_is_old(programs):

@@ -37,18 +37,21 @@ class Ended:
         systemd's word: success, exit-code, timeout, signal, oom-kill.
     output
         The last lines that it wrote, standard output and error in their order, without empty ones.
+    allowed
+        The seconds that it had.
     """
 
     exit: int | None
     result: str
     seconds: float
     output: Sequence[str] = ()
+    allowed: float = 0
 
     @property
     def words(self) -> str:
         """How it ended, for people."""
         if self.result == "timeout":
-            return f"no end after {self.seconds:.0f} s: it was killed"
+            return f"no end after {self.allowed:g} s: it was killed"
         how = f"exit {self.exit}" if self.exit is not None else f"it was killed ({self.result})"
         return f"{how} after {self.seconds:.2f} s"
 
@@ -95,7 +98,7 @@ def run(settings: Settings, words: Sequence[str], environment: str, seconds: flo
         exit_code, result = (0, "success") if done.code == 0 else systemd.ended(unit)
         if done.code and result == "success":
             raise Failure(f"{shown(words)} did not run: systemd-run: {done.words}")
-        return Ended(exit_code, result, took, systemd.output(unit, LINES))
+        return Ended(exit_code, result, took, systemd.output(unit, LINES), seconds)
     finally:
         systemd.stop(unit)
 

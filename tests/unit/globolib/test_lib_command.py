@@ -119,7 +119,7 @@ def test_one_that_hangs_is_ended_with_its_processes(served, monkeypatch):
     monkeypatch.setitem(checks.SECONDS, "release_timeout", (0, 600))
     served.publish("1.1", release_command=["sh", "-c", "sleep 999 & echo $! > ../pid; wait"])
     deploy = served.deploy("1.1", globoapp={"release_timeout": 0.3})
-    assert "no end after 0 s: it was killed" in deploy.failure
+    assert "no end after 0.3 s: it was killed" in deploy.failure
     assert deploy.line["release_command"]["exit"] is None
     pid = (served.root / "pid").read_text().strip()
     assert not os.path.exists(f"/proc/{pid}") or " Z " in pathlib.Path(f"/proc/{pid}/stat").read_text()

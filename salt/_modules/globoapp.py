@@ -200,7 +200,7 @@ def run(command, timeout=60):
 
     .. code-block:: bash
 
-        salt web1 globoapp.run 'alembic current'
+        salt 'web*' globoapp.run 'alembic current'
         salt web1 globoapp.run 'alembic upgrade head' timeout=600
     """
     answer = _call(answers.command, command, timeout)

@@ -7,6 +7,7 @@ import contextlib
 import fnmatch
 import os
 import pathlib
+import re
 import shlex
 import signal
 import socket
@@ -111,7 +112,7 @@ class Systemd:
         known.active, known.invocation = "active", uuid.uuid4().hex
         with open(self.logs / f"{unit}.{known.invocation}", "w") as log:
             process = subprocess.Popen(
-                [word.replace("$$", "$") for word in words],
+                [re.sub(r"\$(\$|\w+)", lambda found: {"$": "$", **environment}.get(found[1], ""), word) for word in words],
                 cwd=properties["WorkingDirectory"], env=environment, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
             )  # fmt: skip

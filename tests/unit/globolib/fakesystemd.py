@@ -112,7 +112,7 @@ class Systemd:
         known.active, known.invocation = "active", uuid.uuid4().hex
         with open(self.logs / f"{unit}.{known.invocation}", "w") as log:
             process = subprocess.Popen(
-                [re.sub(r"\$(\$|\w+)", lambda found: {"$": "$", **environment}.get(found[1], ""), word) for word in words],
+                [re.sub(r"\$(\$|\w+)", lambda one: {"$": "$", **environment}.get(one[1], ""), word) for word in words],
                 cwd=properties["WorkingDirectory"], env=environment, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
             )  # fmt: skip

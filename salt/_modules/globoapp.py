@@ -2,7 +2,8 @@
 globoapp on a server: is it healthy, what serves, what is there, what happened, go back.
 
 What people and schedules call. Each returns plain data; one that finds something wrong sets a return code other
-than 0.
+than 0. Each takes ``app``, the name of an app below pillar ``globoapps``; without it ``globoapp`` is meant, or the only
+app that there is.
 """
 
 import globolib
@@ -23,11 +24,18 @@ def __virtual__():
     return "globoapp"
 
 
-def _call(function, *args, **kwargs):
+def _call(app, function, *args, **kwargs):
+    """What a function says of an app."""
     try:
-        return function(Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load), *args, **kwargs)
+        minion = Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load).for_app(app)
+        return function(minion, *args, **kwargs)
     except Failure as failure:
         raise CommandExecutionError(str(failure)) from failure
+
+
+def _asked(function):
+    """The same function of a minion, with what is wrong with the parts of pillar that monitoring owns."""
+    return lambda minion: function(minion, thresholds.pillar_problems(minion.pillar, minion.app))
 
 
 def _judged(answer, well):
@@ -36,7 +44,7 @@ def _judged(answer, well):
     return answer
 
 
-def settings():
+def settings(app=None):
     """
     The settings that a deploy on this host would use now: defaults, pillar, and for what pillar doesn't name what was
     deployed last.
@@ -50,10 +58,10 @@ def settings():
 
         salt 'web*' globoapp.settings
     """
-    return _call(answers.settings, thresholds.pillar_problems(__pillar__))
+    return _call(app, _asked(answers.settings))
 
 
-def preflight():
+def preflight(app=None):
     """
     Everything that stands in the way of a deploy, found without touching anything: the settings, the artifact, the
     port, the installer, the room on the disk.
@@ -66,11 +74,11 @@ def preflight():
 
         salt 'web*' globoapp.preflight
     """
-    answer = _call(answers.preflight, thresholds.pillar_problems(__pillar__))
+    answer = _call(app, _asked(answers.preflight))
     return _judged(answer, not answer["problems"])
 
 
-def health(timeout=None, deadline=None, report=False):
+def health(timeout=None, deadline=None, report=False, app=None):
     """
     Ask the running service over HTTP whether it is well, and prove that the deployed release is the one that answers.
 
@@ -92,13 +100,13 @@ def health(timeout=None, deadline=None, report=False):
 
         salt 'web*' globoapp.health
     """
-    answer = _call(answers.health, timeout, deadline)
+    answer = _call(app, answers.health, timeout, deadline)
     if report:
-        _call(reports.report, answer)
+        _call(app, reports.report, answer)
     return _judged(answer, answer["healthy"])
 
 
-def status():
+def status(app=None):
     """
     What is deployed on this host and whether it is what serves.
 
@@ -110,12 +118,13 @@ def status():
     .. code-block:: bash
 
         salt 'web*' globoapp.status
+        salt 'web*' globoapp.status app=globoapp
     """
-    answer = _call(answers.status)
+    answer = _call(app, answers.status)
     return _judged(answer, not answer["differences"])
 
 
-def deploying():
+def deploying(app=None):
     """
     Who deploys on this host at this moment: ``{"what", "since", "jid", "pid"}``, or None.
 
@@ -125,10 +134,10 @@ def deploying():
 
         salt 'web*' globoapp.deploying
     """
-    return _call(answers.deploying)
+    return _call(app, answers.deploying)
 
 
-def releases():
+def releases(app=None):
     """
     The releases on this host, oldest version first.
 
@@ -141,10 +150,10 @@ def releases():
 
         salt 'web*' globoapp.releases
     """
-    return _call(answers.releases)
+    return _call(app, answers.releases)
 
 
-def history(limit=20):
+def history(limit=20, app=None):
     """
     The ledger of this host, newest first.
 
@@ -159,10 +168,10 @@ def history(limit=20):
 
         salt 'web*' globoapp.history limit=5
     """
-    return _call(answers.history, int(limit))
+    return _call(app, answers.history, int(limit))
 
 
-def prune(keep=None, test=False):
+def prune(keep=None, test=False, app=None):
     """
     Remove old releases and the virtualenvs that nothing uses. What is live, what a rollback would go to and what a
     process runs out of always stays.
@@ -180,10 +189,10 @@ def prune(keep=None, test=False):
 
         salt 'web*' globoapp.prune keep=3 test=True
     """
-    return _call(going_back.pruned, keep, test)
+    return _call(app, going_back.pruned, keep, test)
 
 
-def rollback(version=None):
+def rollback(version=None, app=None):
     """
     Go back to the last good release, or to ``version``, by the same way as any deploy.
 
@@ -200,6 +209,7 @@ def rollback(version=None):
 
         salt 'web*' globoapp.rollback
         salt 'web*' globoapp.rollback version=1.0
+        salt 'web*' globoapp.rollback app=globoapp
     """
-    answer = _call(going_back.rollback, version)
+    answer = _call(app, going_back.rollback, version)
     return _judged(answer, answer["result"])

@@ -12,7 +12,7 @@ globolib.refresh()
 import salt.utils.yaml  # noqa: E402
 from globolib import digest as code  # noqa: E402
 from globolib import heal as healing  # noqa: E402
-from globolib import run, steps  # noqa: E402
+from globolib import steps  # noqa: E402
 from globolib.minion import Minion  # noqa: E402
 from globolib.monitor import look as looking  # noqa: E402
 from globolib.monitor import report as reports  # noqa: E402
@@ -67,8 +67,8 @@ def is_current(served=None):
 
 def rendered():
     """
-    What the sls files of a deploy are rendered from: the settings as ``globoapp.settings`` shows them, and
-    ``problems``, whether there are any.
+    What the sls files of a deploy are rendered from: of each app that the call is for the settings as
+    ``globoapp.settings`` shows them, and ``problems``, whether there are any.
 
     CLI Example:
 
@@ -76,8 +76,7 @@ def rendered():
 
         salt 'web*' globoapp_minion.rendered
     """
-    here = run.current(_minion(), __context__)
-    return steps.rendered(here, thresholds.pillar_problems(__pillar__))
+    return steps.rendered(_minion(), __context__, lambda minion: thresholds.pillar_problems(minion.pillar, minion.app))
 
 
 def look():

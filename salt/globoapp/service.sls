@@ -1,19 +1,21 @@
-{% from "globoapp/settings.jinja" import app with context %}
+{% from "globoapp/settings.jinja" import fit with context %}
 include:
   - globoapp.app
-
+{% for app in fit %}
 # Before anything that the deployed release reads is changed.
 {{ app.name }} {{ app.version }} has passed its trial:
   globoapp.tried:
     - failhard: False
     - name: {{ app.release }}
+    - app: {{ app.app }}
     - require:
-      - sls: globoapp.app
+      - globoapp: {{ app.name }} {{ app.version }} is unpacked
 
 units of {{ app.name }} are defined:
   globoapp.configured:
     - failhard: False
     - name: {{ app.name }}
+    - app: {{ app.app }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} has passed its trial
 
@@ -21,5 +23,7 @@ units of {{ app.name }} are defined:
   globoapp.serving:
     - failhard: False
     - name: {{ app.name }}@{{ app.release }}.service
+    - app: {{ app.app }}
     - require:
       - globoapp: units of {{ app.name }} are defined
+{% endfor %}

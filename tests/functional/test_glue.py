@@ -210,7 +210,7 @@ def test_what_the_states_return_is_closed_also_when_pruning_fails(glue, monkeypa
     here = glue()
     monkeypatch.setattr(steps, "pruned", fails)
     here.states["globoapp.pruned"]("a name")
-    assert "globoapp.run" not in here.context
+    assert not [key for key in here.context if key.startswith("globoapp.run")]
 
 
 # The code itself.

@@ -26,7 +26,7 @@ def begin(minion: Minion) -> Memory:
     """What is remembered between looks, at the first one."""
     section = minion.pillar_section
     name = section.get("name") if isinstance(section.get("name"), str) else Settings.name
-    layout = Settings(name=str(name), root=root_of(minion.pillar)).layout
+    layout = Settings(name=str(name), root=root_of(minion.pillar, minion.app)).layout
     return Memory(layout, minion.cache)
 
 

@@ -59,11 +59,6 @@ def deployed_settings(minion: Minion) -> tuple[Settings, Entry | None, tuple[Ent
     return settings, entry, entries
 
 
-def _neighbours(minion: Minion) -> dict[str, Resolution]:
-    """The settings of the other apps of this host, by their names."""
-    return {name: _placed(resolve(minion.for_app(name))[0]) for name in minion.apps if name != minion.app}
-
-
 def _placed(resolution: Resolution) -> Resolution:
     """With a root that is no link: two links may lead to one directory."""
     return replace(resolution, settings=resolution.settings.at(root=os.path.realpath(resolution.settings.root)))
@@ -85,7 +80,10 @@ class Run:
         self.examined = preflight.examine(minion, self.resolution, self.host, elsewhere and not self.inner)
         self._judge_virtualenv()
         self.problems = preflight.problems(minion.id, self.resolution, self.host, self.examined)
-        self.problems += collisions.problems(minion.app, _placed(self.resolution), _neighbours(minion))
+        # The other apps of this host.
+        self.others = {name: resolve(minion.for_app(name))[0] for name in minion.apps if name != minion.app}
+        others = {name: _placed(other) for name, other in self.others.items()}
+        self.problems += collisions.problems(minion.app, _placed(self.resolution), others)
         self.id = ledger.identity()
         self.started = time.monotonic()
         self.lock: lock.Lock | None = None

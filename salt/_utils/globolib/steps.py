@@ -171,13 +171,17 @@ def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _results(here: Run, running: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Of this app's states that ran before: which failed by themselves, and which changed something."""
+    """
+    Of the states of this tree that ran before, without those of other apps: which failed by themselves, and which
+    changed something.
+    """
     failures, changed = [], []
+    others = [other.settings for other in here.others.values()]
     for tag, state in sorted(running.items(), key=lambda item: int(item[1].get("__run_num__", 0))):
         if not str(state.get("__sls__", "")).startswith("globoapp"):
             continue
         identity, comment = str(state.get("__id__", tag)), str(state.get("comment", ""))
-        if len(here.minion.apps) > 1 and not is_of(here.settings, identity):
+        if not is_of(here.settings, identity) and any(is_of(other, identity) for other in others):
             continue
         if state.get("result") is False and "requisite failed" not in comment:
             failures.append(f"{identity}: {comment}")

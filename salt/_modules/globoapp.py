@@ -24,13 +24,17 @@ def __virtual__():
     return "globoapp"
 
 
-def _call(app, function, *args, **kwargs):
-    """What a function says of an app."""
+def _call_site(function, *args, **kwargs):
+    """What a function says of this host with all its apps."""
     try:
-        minion = Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load).for_app(app)
-        return function(minion, *args, **kwargs)
+        return function(Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load), *args, **kwargs)
     except Failure as failure:
         raise CommandExecutionError(str(failure)) from failure
+
+
+def _call(app, function, *args, **kwargs):
+    """What a function says of an app."""
+    return _call_site(lambda minion: function(minion.for_app(app), *args, **kwargs))
 
 
 def _asked(function):
@@ -87,12 +91,12 @@ def health(timeout=None, deadline=None, report=False, app=None):
     deadline
         Seconds in which to ask again after a wrong answer, first after 50 ms (pillar ``deadline``); 0 asks once.
     report
-        Send the result to the master, with disk, processors, memory and what the ledger has new: what the schedule
-        does every minute.
+        Send the result to the master, of all apps, with disk, processors, memory and what the ledgers have new: what
+        the schedule does every minute.
 
     Returns ``{"healthy": bool, "version", "asked": url, "status", "latency_ms", "attempts"}``; when unhealthy also
     ``problems`` (what came back, what was not proven), ``body`` and ``log`` (the service's last lines), and the
-    return code is 1.
+    return code is 1. With ``report``, no ``app`` and several of them ``{"healthy": all are, "apps": {app: the same}}``.
 
     CLI Example:
 
@@ -100,9 +104,14 @@ def health(timeout=None, deadline=None, report=False, app=None):
 
         salt 'web*' globoapp.health
     """
-    answer = _call(app, answers.health, timeout, deadline)
-    if report:
-        _call(app, reports.report, answer)
+    if not report:
+        answer = _call(app, answers.health, timeout, deadline)
+        return _judged(answer, answer["healthy"])
+    told = _call_site(reports.report, lambda minion: answers.health(minion, timeout, deadline))
+    if app is None and len(told) > 1:
+        answer = {"healthy": all(each["healthy"] for each in told.values()), "apps": told}
+    else:
+        answer = told[_call(app, lambda minion: minion.app)]
     return _judged(answer, answer["healthy"])
 
 

@@ -130,3 +130,14 @@ def view(pillar: Mapping[str, Any], name: str, mine: bool) -> dict[str, Any]:
     if name != DEFAULT:
         seen[DEFAULT] = {**(seen[DEFAULT] if isinstance(seen[DEFAULT], Mapping) else {}), "name": name}
     return seen
+
+
+def subject(probe: str, app: str) -> str:
+    """What the records of an alert are found by: the probe, with ``@`` and the app where that is not ``globoapp``."""
+    return probe if app == DEFAULT else f"{probe}@{app}"
+
+
+def split(name: str) -> tuple[str, str]:
+    """Probe and app of a :func:`subject`."""
+    probe, _, app = name.partition("@")
+    return probe, app or DEFAULT

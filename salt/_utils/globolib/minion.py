@@ -75,6 +75,11 @@ class Minion:
         return apps.names(self._site)
 
     @property
+    def about(self) -> dict[str, str]:
+        """What a ledger line and an event say of the app that they are about: of ``globoapp`` nothing."""
+        return {} if self.app == apps.DEFAULT else {"app": self.app}
+
+    @property
     def chosen(self) -> tuple[tuple[str, ...], str | None]:
         """The apps that a run of the states works on, and what is wrong with what was asked for."""
         return apps.chosen(self._site, self._asked)

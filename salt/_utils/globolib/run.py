@@ -191,7 +191,7 @@ class Run:
         return {
             "id": self.id,
             "host": self.minion.id,
-            **of_app(self.minion),
+            **self.minion.about,
             "name": settings.name,
             "version": settings.version,
             "port": settings.port,
@@ -308,11 +308,6 @@ class Run:
         if self.lock:
             self.lock.release()
             self.lock = None
-
-
-def of_app(minion: Minion) -> dict[str, str]:
-    """What a ledger line and an event say of the app that they are about: of ``globoapp`` nothing."""
-    return {} if minion.app == apps.DEFAULT else {"app": minion.app}
 
 
 def take_lock(

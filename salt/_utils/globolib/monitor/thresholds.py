@@ -37,7 +37,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
 WHOLE = ("samples", "logs_days")
 
 NOTIFY: dict[str, Any] = {"url": None, "template": {"text": "{summary}"}, "timeout": 5, "headers": {}}
-FIELDS = ("summary", "state", "host", "probe", "message", "value", "threshold", "since", "until", "time", "id")
+FIELDS = ("summary", "state", "host", "app", "probe", "message", "value", "threshold", "since", "until", "time", "id")
 
 
 def _near(key: Any, known: Sequence[str]) -> str:

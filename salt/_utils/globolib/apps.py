@@ -30,9 +30,11 @@ def _sections(pillar: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name_problem(name: Any) -> str | None:
     if name == DEFAULT:
-        return f"{BESIDE} has {DEFAULT}: its settings go below {DEFAULT}:, beside {BESIDE}"
+        return "globoapps has globoapp: its settings go below globoapp:, beside globoapps"
     if not isinstance(name, str) or not NAME.match(name):
-        return f"{BESIDE} has {name!r}: the name of an app is lower-case letters, digits and _, beginning with a letter"
+        return (
+            f"globoapps has {name!r}: the name of an app is lower-case letters, digits and _, beginning with a letter"
+        )
     return None
 
 
@@ -50,7 +52,7 @@ def default(pillar: Mapping[str, Any]) -> str | None:
 
 def place(name: str) -> str:
     """Where in pillar the settings of an app are."""
-    return DEFAULT if name == DEFAULT else f"{BESIDE}:{name}"
+    return DEFAULT if name == DEFAULT else f"globoapps:{name}"
 
 
 def problem(pillar: Mapping[str, Any], name: Any) -> str | None:
@@ -71,14 +73,16 @@ def problems(pillar: Mapping[str, Any], name: str) -> list[str]:
     if below is None:
         return []
     if not isinstance(below, Mapping):
-        return [f"{BESIDE} is a {type(below).__name__} in pillar: it must be a mapping of the apps' names"]
+        return [f"globoapps is a {type(below).__name__} in pillar: it must be a mapping of the apps' names"]
     found = [line for line in map(_name_problem, below) if line]
     section = below.get(name)
     if section is not None and not isinstance(section, Mapping):
         kind = type(section).__name__
-        found.append(f"{place(name)} is a {kind} in pillar: it must be a mapping with version, port, ...")
+        found.append(f"globoapps:{name} is a {kind} in pillar: it must be a mapping with version, port, ...")
     elif section and section.get("name") not in (None, name):
-        found.append(f"{place(name)}:name is {section['name']!r}: the app's name is {name}, its key; remove this one")
+        found.append(
+            f"globoapps:{name}:name is {section['name']!r}: the app's name is {name}, its key; remove this one"
+        )
     return found
 
 

@@ -54,7 +54,7 @@ def hook(monkeypatch):
 
 
 def notifier(store, hook, section):
-    def ask(minion):
+    def ask(minion, app):
         if isinstance(section, Exception):
             raise section
         return section

@@ -65,8 +65,8 @@ def published(tmp_path_factory):
 @pytest.fixture(scope="module")
 def web(fleet, alone, published):
     """web1 with globoapp 1.0 and, in its pillar, two apps more; monitoring looks after it."""
-    server = alone("web1", "1.0")
     fleet.heal(True, _yaml(PILLAR))
+    server = alone("web1", "1.0")
     yield server
     fleet.heal(False)
     server.sh(CLEAN, check=False)

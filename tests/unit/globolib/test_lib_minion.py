@@ -81,6 +81,13 @@ def test_where_salt_tells_nothing_of_the_call_the_whole_pillar_counts(minion):
     assert [one.for_app(name).pillar.get("version") for name in one.apps] == [None, "site's", None]
 
 
+@pytest.mark.parametrize("site", [{"app": "blog"}, {"app": {"shop": 1}}, {**SITE, "app": ["shop"]}])
+def test_an_app_in_a_sites_own_pillar_is_other_peoples(minion, site):
+    assert called(minion, {}, site).chosen == (minion(pillar=site).apps, None)
+    without = {key: value for key, value in site.items() if key != "version"}
+    assert minion(pillar=without).chosen == (minion(pillar=site).apps, None), "also where the call is not known"
+
+
 def test_what_was_called_without_a_mapping_is_told_as_it_came(minion):
     assert called(minion, "x").for_app("shop").call.arguments == {"pillar": "x"}
 

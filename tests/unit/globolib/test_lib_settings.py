@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from globolib import settings
+from globolib import apps, settings
 from globolib.minion import Call
 from globolib.serving import Capacity
 from globolib.settings import Credentials, Settings
@@ -300,6 +300,9 @@ def test_the_example_is_valid_and_complete():
     assert resolve(complete, None, here).problems == ()
     listed = complete["globoapp"]
     assert set(listed) >= {*settings.KNOWN, "credentials"}
+    for name in ("shop", "billing"):
+        deployed = {"version": "1.0"}
+        assert settings.resolve(apps.view(complete, name, False), deployed, here, app=name).problems == ()
     for key in (set(listed) - set(plain["globoapp"])) & set(settings.KNOWN):
         default = getattr(Settings(), key)
         assert not default or listed[key] == default, key

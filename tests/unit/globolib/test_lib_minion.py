@@ -83,9 +83,9 @@ def test_where_salt_tells_nothing_of_the_call_the_whole_pillar_counts(minion):
 
 @pytest.mark.parametrize("site", [{"app": "blog"}, {"app": {"shop": 1}}, {**SITE, "app": ["shop"]}])
 def test_an_app_in_a_sites_own_pillar_is_other_peoples(minion, site):
-    assert called(minion, {}, site).chosen == (minion(pillar=site).apps, None)
-    without = {key: value for key, value in site.items() if key != "version"}
-    assert minion(pillar=without).chosen == (minion(pillar=site).apps, None), "also where the call is not known"
+    one = minion(pillar={key: value for key, value in site.items() if key != "version"})
+    assert one.chosen == (one.apps, None), "where the call is not known"
+    assert called(minion, {}, site).chosen == (one.apps, None)
 
 
 def test_what_was_called_without_a_mapping_is_told_as_it_came(minion):

@@ -5,7 +5,7 @@ import dataclasses
 import psutil
 import pytest
 from fakesystemd import Systemd
-from globolib import answers, commands, heal, ledger, processes, rollback, run, settings
+from globolib import accounts, answers, commands, heal, ledger, processes, rollback, run, settings
 from machine import Machine, free_port
 
 
@@ -27,6 +27,7 @@ class Beside(Machine):
         self.monkeypatch.setattr(processes, "_pids", lambda: sorted(together()))
         self.monkeypatch.setattr(psutil, "_ppid_map", together)
         self.monkeypatch.setattr(commands, "run", self._run)
+        self.monkeypatch.setattr(accounts, "runs_as", lambda settings, pid: settings.name)
 
     def _run(self, command, *args, **kwargs):
         """One systemd for the units of each; what names no unit is for both."""

@@ -301,6 +301,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_wrong_with_apps_is_told_and_stops_no_other(loaders, shop, case):
     more, expected = REFUSED[case]
+    user = {"user": "nobody"}
+    shop = merged_deep(shop, {"globoapp": user, "globoapps": {"shop": user}})
     run = loaders.modules.state.sls("globoapp", pillar=merged_deep(shop, more), test=True)
     states = getattr(run, "raw", run)
     assert isinstance(states, dict), states

@@ -95,11 +95,11 @@ class Minion:
 
     @property
     def _asked(self) -> Mapping[str, Any]:
-        """What at the top level of pillar came with this call; if that is not known all, but an ``app`` of others."""
+        """What at the top level of pillar came with this call; all of it where that is not known."""
         if self._called is not None:
             return self._called.pillar
-        known = self._site.get("app") in self.apps
-        return {key: value for key, value in self._site.items() if known or key != "app"}
+        # Where there is but one app that key is somebody else's.
+        return {key: value for key, value in self._site.items() if key != "app" or apps.BESIDE in self._site}
 
     def _is_meant(self, name: str) -> bool:
         return bool(apps.meant(self._site, self._asked) == name)

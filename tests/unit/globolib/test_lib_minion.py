@@ -81,11 +81,12 @@ def test_where_salt_tells_nothing_of_the_call_the_whole_pillar_counts(minion):
     assert [one.for_app(name).pillar.get("version") for name in one.apps] == [None, "site's", None]
 
 
-@pytest.mark.parametrize("site", [{"app": "blog"}, {"app": {"shop": 1}}, {**SITE, "app": ["shop"]}])
-def test_an_app_in_a_sites_own_pillar_is_other_peoples(minion, site):
-    one = minion(pillar={key: value for key, value in site.items() if key != "version"})
-    assert one.chosen == (one.apps, None), "where the call is not known"
-    assert called(minion, {}, site).chosen == (one.apps, None)
+@pytest.mark.parametrize("app", ["blog", {"shop": 1}])
+def test_an_app_in_a_sites_own_pillar_is_other_peoples(minion, app):
+    assert minion(pillar={"app": app}).chosen == (("globoapp",), None), "also where the call is not known"
+    wrong = minion(pillar={**SITE, "app": app}).chosen[1]
+    assert wrong.startswith(f"app is {app!r}: an unknown app"), "it may have come with the call"
+    assert called(minion, {}, {**SITE, "app": app}).chosen == (("globoapp", "shop", "billing"), None)
 
 
 def test_what_was_called_without_a_mapping_is_told_as_it_came(minion):

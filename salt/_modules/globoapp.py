@@ -2,7 +2,8 @@
 globoapp on a server: is it healthy, what serves, what is there, what happened, go back.
 
 What people and schedules call. Each returns plain data; one that finds something wrong sets a return code other
-than 0.
+than 0. Each takes ``app``, the name of an app below pillar ``globoapps``; without it ``globoapp`` is meant, or the only
+app that there is.
 """
 
 import globolib
@@ -23,11 +24,22 @@ def __virtual__():
     return "globoapp"
 
 
-def _call(function, *args, **kwargs):
+def _call_site(function, *args, **kwargs):
+    """What a function says of this host with all its apps."""
     try:
         return function(Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load), *args, **kwargs)
     except Failure as failure:
         raise CommandExecutionError(str(failure)) from failure
+
+
+def _call(app, function, *args, **kwargs):
+    """What a function says of an app."""
+    return _call_site(lambda minion: function(minion.for_app(app), *args, **kwargs))
+
+
+def _asked(function):
+    """The same function of a minion, with what is wrong with the parts of pillar that monitoring owns."""
+    return lambda minion: function(minion, thresholds.pillar_problems(minion.pillar, minion.app))
 
 
 def _judged(answer, well):
@@ -36,7 +48,7 @@ def _judged(answer, well):
     return answer
 
 
-def settings():
+def settings(app=None):
     """
     The settings that a deploy on this host would use now: defaults, pillar, and for what pillar doesn't name what was
     deployed last.
@@ -50,10 +62,10 @@ def settings():
 
         salt 'web*' globoapp.settings
     """
-    return _call(answers.settings, thresholds.pillar_problems(__pillar__))
+    return _call(app, _asked(answers.settings))
 
 
-def preflight():
+def preflight(app=None):
     """
     Everything that stands in the way of a deploy, found without touching anything: the settings, the artifact, the
     port, the installer, the room on the disk.
@@ -66,11 +78,11 @@ def preflight():
 
         salt 'web*' globoapp.preflight
     """
-    answer = _call(answers.preflight, thresholds.pillar_problems(__pillar__))
+    answer = _call(app, _asked(answers.preflight))
     return _judged(answer, not answer["problems"])
 
 
-def health(timeout=None, deadline=None, report=False):
+def health(timeout=None, deadline=None, report=False, app=None):
     """
     Ask the running service over HTTP whether it is well, and prove that the deployed release is the one that answers.
 
@@ -79,12 +91,12 @@ def health(timeout=None, deadline=None, report=False):
     deadline
         Seconds in which to ask again after a wrong answer, first after 50 ms (pillar ``deadline``); 0 asks once.
     report
-        Send the result to the master, with disk, processors, memory and what the ledger has new: what the schedule
-        does every minute.
+        Send the result to the master, of all apps, with disk, processors, memory and what the ledgers have new: what
+        the schedule does every minute.
 
     Returns ``{"healthy": bool, "version", "asked": url, "status", "latency_ms", "attempts"}``; when unhealthy also
     ``problems`` (what came back, what was not proven), ``body`` and ``log`` (the service's last lines), and the
-    return code is 1.
+    return code is 1. With ``report``, no ``app`` and several of them ``{"healthy": all are, "apps": {app: the same}}``.
 
     CLI Example:
 
@@ -92,13 +104,18 @@ def health(timeout=None, deadline=None, report=False):
 
         salt 'web*' globoapp.health
     """
-    answer = _call(answers.health, timeout, deadline)
-    if report:
-        _call(reports.report, answer)
+    if not report:
+        answer = _call(app, answers.health, timeout, deadline)
+        return _judged(answer, answer["healthy"])
+    told = _call_site(reports.report, lambda minion: answers.health(minion, timeout, deadline))
+    if app is None and len(told) > 1:
+        answer = {"healthy": all(each["healthy"] for each in told.values()), "apps": told}
+    else:
+        answer = told[_call(app, lambda minion: minion.app)]
     return _judged(answer, answer["healthy"])
 
 
-def status():
+def status(app=None):
     """
     What is deployed on this host and whether it is what serves.
 
@@ -110,12 +127,13 @@ def status():
     .. code-block:: bash
 
         salt 'web*' globoapp.status
+        salt 'web*' globoapp.status app=globoapp
     """
-    answer = _call(answers.status)
+    answer = _call(app, answers.status)
     return _judged(answer, not answer["differences"])
 
 
-def deploying():
+def deploying(app=None):
     """
     Who deploys on this host at this moment: ``{"what", "since", "jid", "pid"}``, or None.
 
@@ -125,10 +143,10 @@ def deploying():
 
         salt 'web*' globoapp.deploying
     """
-    return _call(answers.deploying)
+    return _call(app, answers.deploying)
 
 
-def releases():
+def releases(app=None):
     """
     The releases on this host, oldest version first.
 
@@ -141,10 +159,10 @@ def releases():
 
         salt 'web*' globoapp.releases
     """
-    return _call(answers.releases)
+    return _call(app, answers.releases)
 
 
-def history(limit=20):
+def history(limit=20, app=None):
     """
     The ledger of this host, newest first.
 
@@ -159,10 +177,10 @@ def history(limit=20):
 
         salt 'web*' globoapp.history limit=5
     """
-    return _call(answers.history, int(limit))
+    return _call(app, answers.history, int(limit))
 
 
-def prune(keep=None, test=False):
+def prune(keep=None, test=False, app=None):
     """
     Remove old releases and the virtualenvs that nothing uses. What is live, what a rollback would go to and what a
     process runs out of always stays.
@@ -180,10 +198,10 @@ def prune(keep=None, test=False):
 
         salt 'web*' globoapp.prune keep=3 test=True
     """
-    return _call(going_back.pruned, keep, test)
+    return _call(app, going_back.pruned, keep, test)
 
 
-def run(command, timeout=60):
+def run(command, timeout=60, app=None):
     """
     Run a program once with the code, the virtualenv and the environment of the deployed release, as the service's user
     and in its sandbox. No shell reads it. A deploy may be under way meanwhile.
@@ -203,11 +221,11 @@ def run(command, timeout=60):
         salt 'web*' globoapp.run 'alembic current'
         salt web1 globoapp.run 'alembic upgrade head' timeout=600
     """
-    answer = _call(answers.command, command, timeout)
+    answer = _call(app, answers.command, command, timeout)
     return _judged(answer, answer["exit"] == 0)
 
 
-def rollback(version=None):
+def rollback(version=None, app=None):
     """
     Go back to the last good release, or to ``version``, by the same way as any deploy.
 
@@ -224,6 +242,7 @@ def rollback(version=None):
 
         salt 'web*' globoapp.rollback
         salt 'web*' globoapp.rollback version=1.0
+        salt 'web*' globoapp.rollback app=globoapp
     """
-    answer = _call(going_back.rollback, version)
+    answer = _call(app, going_back.rollback, version)
     return _judged(answer, answer["result"])

@@ -12,7 +12,7 @@ globolib.refresh()
 import salt.utils.yaml  # noqa: E402
 from globolib import digest as code  # noqa: E402
 from globolib import heal as healing  # noqa: E402
-from globolib import run, steps  # noqa: E402
+from globolib import steps  # noqa: E402
 from globolib.minion import Minion  # noqa: E402
 from globolib.monitor import look as looking  # noqa: E402
 from globolib.monitor import report as reports  # noqa: E402
@@ -67,8 +67,8 @@ def is_current(served=None):
 
 def rendered():
     """
-    What the sls files of a deploy are rendered from: the settings as ``globoapp.settings`` shows them, and
-    ``problems``, whether there are any.
+    What the sls files of a deploy are rendered from: of each app that the call is for the settings as
+    ``globoapp.settings`` shows them, and ``problems``, whether there are any.
 
     CLI Example:
 
@@ -76,17 +76,16 @@ def rendered():
 
         salt 'web*' globoapp_minion.rendered
     """
-    here = run.current(_minion(), __context__)
-    return steps.rendered(here, thresholds.pillar_problems(__pillar__))
+    return steps.rendered(_minion(), __context__, lambda minion: thresholds.pillar_problems(minion.pillar, minion.app))
 
 
 def look():
     """
-    One look by every probe that is due: what the beacon calls, in the minion's own loop. While a deploy is under way
-    nobody looks.
+    One look at each app by every probe that is due: what the beacon calls, in the minion's own loop. While a deploy of
+    an app is under way nobody looks at it.
 
     Returns the events that are to be fired, mostly none: ``[{"tag": "api/bad", "probe": "api", "state": "bad", "clear"
-    or "reminder", "value", "threshold", "message", "since", "time"}]``.
+    or "reminder", "value", "threshold", "message", "since", "time"}]``, of any app but ``globoapp`` with ``app``.
 
     CLI Example:
 
@@ -94,18 +93,14 @@ def look():
 
         salt 'web*' globoapp_minion.look
     """
-    minion = _minion()
-    fresh = looking.begin(minion)
-    memory = __context__.get(MEMORY)
-    # Another name or root is another app; and a class that was loaded anew takes nothing over from the old one.
-    if type(memory) is not type(fresh) or memory.layout != fresh.layout:
-        memory = __context__[MEMORY] = fresh
-    return looking.look(minion, memory)
+    if not isinstance(__context__.get(MEMORY), dict):
+        __context__[MEMORY] = {}
+    return looking.turn(_minion(), __context__[MEMORY])
 
 
-def opened():
+def opened(app=None):
     """
-    The probes that are bad at this moment, as the beacon knows them: ``{"api": {"since", "message", ...}}``.
+    The probes of an app that are bad at this moment, as the beacon knows them: ``{"api": {"since", "message", ...}}``.
 
     CLI Example:
 
@@ -113,7 +108,7 @@ def opened():
 
         salt 'web*' globoapp_minion.opened
     """
-    return looking.opened(_minion())
+    return looking.opened(_minion().for_app(app))
 
 
 def acknowledge(ids):
@@ -132,10 +127,10 @@ def acknowledge(ids):
     return reports.acknowledge(_minion(), ids)
 
 
-def heal():
+def heal(app=None):
     """
-    Put back the version that is recorded as deployed here, on the port that is recorded, by the steps of a deploy. Not
-    while a deploy or another state run is under way. Event ``globoapp/heal/<id>``.
+    Put back the version of an app that is recorded as deployed here, on the port that is recorded, by the steps of a
+    deploy. Not while a deploy or another state run is under way. Event ``globoapp/heal/<id>``.
 
     Returns ``{"result": "healed", "failed" or "refused", "comment"}``; the return code is 1 unless healed.
 
@@ -145,7 +140,7 @@ def heal():
 
         salt 'web*' globoapp_minion.heal
     """
-    answer = healing.heal(_minion())
+    answer = healing.heal(_minion().for_app(app))
     if answer["result"] != "healed":
         __context__["retcode"] = 1
     return answer
@@ -156,7 +151,7 @@ def tidy():
     Make room: old releases beyond pillar's ``keep`` (:func:`globoapp.prune`), and logs older than
     ``globoapp:monitor:disk:logs_days``: those kept of failed releases, and the journal's. Nothing else.
 
-    Returns ``{"releases": what globoapp.prune returned, "logs": [paths]}``.
+    Returns ``{"releases": what globoapp.prune returned, "logs": [paths]}``; of several apps that by their names.
 
     CLI Example:
 
@@ -164,5 +159,8 @@ def tidy():
 
         salt 'web*' globoapp_minion.tidy
     """
-    disk = thresholds.settle(_minion().pillar_section.get("monitor"))["disk"] or thresholds.DEFAULTS["disk"]
-    return healing.tidy(_minion(), disk["logs_days"])
+    told = {}
+    for minion in map(_minion().for_app, _minion().apps):
+        disk = thresholds.settle(minion.pillar_section.get("monitor"))["disk"] or thresholds.DEFAULTS["disk"]
+        told[minion.app] = healing.tidy(minion, disk["logs_days"])
+    return told if len(told) > 1 else told[minion.app]

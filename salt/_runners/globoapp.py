@@ -32,11 +32,11 @@ def _store():
 
 
 def _expected():
-    """The accepted minions that are not known yet and whose pillar names globoapp."""
+    """The accepted minions that are not known yet and whose pillar names an app."""
     accepted = set(salt.utils.minions.CkMinions(__opts__).check_minions("*", "glob")["minions"])
     unheard = accepted - set(_store().keys("servers"))
     pillars = {minion: salt.utils.minions.get_minion_data(minion, __opts__)[2] for minion in unheard}
-    return [minion for minion, pillar in pillars.items() if pillar and "globoapp" in pillar]
+    return [minion for minion, pillar in pillars.items() if pillar and {"globoapp", "globoapps"} & set(pillar)]
 
 
 def _call(function, *args, **kwargs):
@@ -53,7 +53,8 @@ def inventory():
     Returns ``{host: {"version", "port", "healthy", "latency_ms", "disk": {path: percent}, "cpu": percent,
     "memory": percent available, "watched": whether its beacon looks, "last_deploy": {"time", "version", "action",
     "result"}, "alerts": {probe: message}, "heard": time of the last report or None, "silent": bool}}``. The values of a
-    silent server are those of its last report.
+    silent server are those of its last report. A server with apps beside globoapp has ``apps``, their names, and for
+    each a line ``host/app`` with ``host``, ``app`` and what is the app's of these.
 
     CLI Example:
 
@@ -168,7 +169,7 @@ def metrics(path=TEXTFILE):
     except PermissionError as error:
         who = __opts__.get("user")
         raise CommandExecutionError(f"{error.filename} cannot be written by {who}: chown {directory} to it") from error
-    return {"path": path, "servers": len(servers)}
+    return {"path": path, "servers": sum("app" not in server for server in servers.values())}
 
 
 def refused():
@@ -233,7 +234,7 @@ def alert(minion, data):
     return __salt__["globoapp_watch.alert"](minion, data)
 
 
-def heal(minion, again=False):
+def heal(minion, again=False, app=None):
     """
     Have a server put its deployed version back, where that is allowed now: its API is bad, and not only slow, and it
     was not tried 3 times in 10 minutes; the pauses grow. Called by a reactor, and again by the engine.
@@ -242,6 +243,8 @@ def heal(minion, again=False):
         The server.
     again
         Forget what was tried before, also that it was given up: for a person who has removed the cause.
+    app
+        Which of its apps; without it globoapp.
 
     Returns ``"now"`` (it was told to), ``"wait"``, ``"over"`` (given up) or ``"well"``.
 
@@ -251,4 +254,4 @@ def heal(minion, again=False):
 
         salt-run globoapp.heal web1 again=True
     """
-    return __salt__["globoapp_watch.heal"](minion, again)
+    return __salt__["globoapp_watch.heal"](minion, again, app)

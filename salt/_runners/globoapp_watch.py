@@ -9,6 +9,7 @@ globolib.refresh()
 import salt.cache  # noqa: E402
 import salt.client  # noqa: E402
 import salt.utils.minions  # noqa: E402
+from globolib import apps  # noqa: E402
 from globolib.monitor import inventory  # noqa: E402
 from globolib.monitor import store as stores  # noqa: E402
 from globolib.monitor.accepted import Accepted  # noqa: E402
@@ -38,12 +39,14 @@ def _watch():
     return Watch(_store(), _tell, lambda: Accepted(_accepted, __context__))
 
 
-def _section(minion):
-    """``globoapp:notify`` of a server's pillar, as this master renders it now."""
+def _section(minion, app):
+    """``notify`` of an app of a server, by its pillar as this master renders it now."""
     pillar = __salt__["pillar.show_pillar"](minion)
     if "_errors" in pillar:
         raise ValueError(f"the pillar of {minion} has errors: {'; '.join(map(str, pillar['_errors']))}")
-    section = pillar.get("globoapp")
+    known = apps.names(pillar)
+    # What the master says of a server itself is told where the first app's alerts are.
+    section = apps.view(pillar, app if app in known else known[0], False).get("globoapp")
     return (section.get("notify") if isinstance(section, dict) else None) or {}
 
 
@@ -64,7 +67,7 @@ def alert(minion, data):
     return _watch().alert(minion, data)
 
 
-def heal(minion, again=False):
+def heal(minion, again=False, app=None):
     """
     Heal where that is allowed now. See :func:`globoapp.heal`.
 
@@ -74,10 +77,10 @@ def heal(minion, again=False):
 
         salt-run globoapp_watch.heal web1
     """
-    return _watch().heal(minion, again)
+    return _watch().heal(minion, again, app)
 
 
-def healing(minion):
+def healing(minion, app="globoapp"):
     """
     What is known of the healing of a server: ``{"attempts": [seconds since the epoch], "gave_up": bool,
     "not_before", "last": what the last attempt said}``.
@@ -88,7 +91,7 @@ def healing(minion):
 
         salt-run globoapp_watch.healing web1
     """
-    return _watch().healing(minion)
+    return _watch().healing(minion, app)
 
 
 def healed(minion, data):

@@ -1,7 +1,7 @@
 """
 States of a deploy that no core state can say. Thin: what they do is in the package globolib.
 
-Each takes what it works on from the run (:mod:`globolib.run`) that the sls files were rendered from.
+Each takes what it works on from the run (:mod:`globolib.run`) that the sls files were rendered from: that of ``app``.
 """
 
 import logging
@@ -31,11 +31,11 @@ def _answer(name, outcome):
     return answer
 
 
-def _do(step, name, *args):
+def _do(app, step, name, *args):
     """Carry out a step; a Failure is its red comment, and so is a disk that is full, or another OSError."""
     try:
-        here = run.current(Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load), __context__)
-        return _answer(name, step(here, name, *args))
+        minion = Minion(__salt__, __opts__, __pillar__, salt.utils.yaml.safe_load).for_app(app)
+        return _answer(name, step(run.current(minion, __context__), name, *args))
     except Failure as failure:
         return _answer(name, steps.Outcome(str(failure), result=False))
     except OSError as error:
@@ -43,7 +43,7 @@ def _do(step, name, *args):
         return _answer(name, steps.Outcome(f"{error.filename or name}: {error.strerror or error}", result=False))
 
 
-def ready(name, **kwargs):
+def ready(name, app="globoapp", **kwargs):
     """
     The settings and this host are fit for the deploy, it is the only one on the host, and nothing is left of one
     that was cut.
@@ -52,40 +52,40 @@ def ready(name, **kwargs):
         What is deployed, for people to read.
     """
     ours = [chunk["fun"] for chunk in __lowstate__ if chunk.get("state") == "globoapp"]
-    return _do(steps.ready, name, "recorded" in ours)
+    return _do(app, steps.ready, name, "recorded" in ours)
 
 
-def virtualenv(name, **kwargs):
+def virtualenv(name, app="globoapp", **kwargs):
     """
     The virtualenv of the release's lock is complete.
 
     name
         The version.
     """
-    return _do(steps.virtualenv, name)
+    return _do(app, steps.virtualenv, name)
 
 
-def release(name, **kwargs):
+def release(name, app="globoapp", **kwargs):
     """
     The release is unpacked and holds what its artifact holds.
 
     name
         The release's directory.
     """
-    return _do(steps.release, name)
+    return _do(app, steps.release, name)
 
 
-def release_command(name, **kwargs):
+def release_command(name, app="globoapp", **kwargs):
     """
     What the version wants to have run before it serves (a migration, say) has run, with its code and in its sandbox.
 
     name
         The version.
     """
-    return _do(steps.release_command, name)
+    return _do(app, steps.release_command, name)
 
 
-def tried(name, **kwargs):
+def tried(name, app="globoapp", **kwargs):
     """
     The release was seen to work on a private socket before it may touch the shared one. One that runs already needs
     no trial; neither does what is deployed when nothing serves at all.
@@ -93,50 +93,50 @@ def tried(name, **kwargs):
     name
         The release.
     """
-    return _do(steps.tried, name)
+    return _do(app, steps.tried, name)
 
 
-def configured(name, **kwargs):
+def configured(name, app="globoapp", **kwargs):
     """
     The files that the app's units and gunicorn read hold what the settings say.
 
     name
         The app.
     """
-    return _do(steps.configured, name)
+    return _do(app, steps.configured, name)
 
 
-def serving(name, **kwargs):
+def serving(name, app="globoapp", **kwargs):
     """
     The release, and it alone, takes the requests on its address, now and after a reboot.
 
     name
         The unit.
     """
-    return _do(steps.serving, name)
+    return _do(app, steps.serving, name)
 
 
-def healthy(name, **kwargs):
+def healthy(name, app="globoapp", **kwargs):
     """
     The service answers as the release should, and it is this release that answers.
 
     name
         Where it is asked.
     """
-    return _do(steps.healthy, name)
+    return _do(app, steps.healthy, name)
 
 
-def recorded(name, **kwargs):
+def recorded(name, app="globoapp", **kwargs):
     """
     What this run did, tried or failed to do is in the ledger; then the next deploy may go on.
 
     name
         The ledger.
     """
-    return _do(steps.recorded, name, __running__)
+    return _do(app, steps.recorded, name, __running__)
 
 
-def pruned(name, **kwargs):
+def pruned(name, app="globoapp", **kwargs):
     """
     Of old releases and virtualenvs there are no more than pillar ``keep`` says. The last step that is ours: what
     comes next in this process is another run.
@@ -145,6 +145,6 @@ def pruned(name, **kwargs):
         The root.
     """
     try:
-        return _do(steps.pruned, name)
+        return _do(app, steps.pruned, name)
     finally:
-        run.close(__context__)
+        run.close(__context__, app)

@@ -1,10 +1,12 @@
-{% from "globoapp/settings.jinja" import app with context %}
+{% from "globoapp/settings.jinja" import fit with context %}
 include:
   - globoapp.packages
-
+{% for app in fit %}
 {{ app.name }} {{ app.version }} is unpacked:
   globoapp.release:
     - failhard: False
     - name: {{ app.root }}/{{ app.release }}
+    - app: {{ app.app }}
     - require:
-      - sls: globoapp.packages
+      - globoapp: packages of {{ app.name }} {{ app.version }} are installed
+{% endfor %}

@@ -1,10 +1,12 @@
-{% from "globoapp/settings.jinja" import app with context %}
+{% from "globoapp/settings.jinja" import fit with context %}
 include:
   - globoapp.service
-
+{% for app in fit %}
 {{ app.name }} {{ app.version }} is healthy:
   globoapp.healthy:
     - failhard: False
     - name: {{ app.bind }}:{{ app.port }}
+    - app: {{ app.app }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} serves
+{% endfor %}

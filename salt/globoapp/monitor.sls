@@ -1,7 +1,7 @@
-{% from "globoapp/settings.jinja" import app with context %}
+{% from "globoapp/settings.jinja" import fit with context %}
 include:
   - globoapp.record
-
+{% for app in fit %}
 # Beacon, schedule and thresholds are in pillar. The minion takes them up when it starts and when its
 # pillar is refreshed: that is what a change of them needs.
 monitoring of {{ app.name }} is set down:
@@ -10,7 +10,7 @@ monitoring of {{ app.name }} is set down:
     - name: {{ app.root }}/.globoapp/monitoring.json
     - mode: '0644'
     - contents: {{ {
-        'monitor': (pillar.get('globoapp') or {}).get('monitor', {}),
+        'monitor': app.monitor,
         'beacon': pillar.get('beacons', {}).get('globoapp', []),
         'schedule': pillar.get('schedule', {}),
       } | json | json }}
@@ -28,3 +28,4 @@ monitoring of {{ app.name }} is taken up:
     - onchanges:
       - file: monitoring of {{ app.name }} is set down
 {% endif %}
+{% endfor %}

@@ -1,10 +1,15 @@
-{% from "globoapp/settings.jinja" import app with context %}
+{% from "globoapp/settings.jinja" import fit with context %}
 include:
   - globoapp.tree
-
+{% for app in fit %}
 packages of {{ app.name }} {{ app.version }} are installed:
   globoapp.virtualenv:
     - failhard: False
     - name: '{{ app.version }}'
+    - app: {{ app.app }}
     - require:
-      - sls: globoapp.tree
+      - file: tree {{ app.root }} exists
+{% for kind, account in (('group', app.new_group), ('user', app.new_user)) %}{% if account %}
+      - {{ kind }}: system {{ kind }} {{ account }} exists
+{% endif %}{% endfor %}
+{% endfor %}

@@ -1,12 +1,13 @@
-{% from "globoapp/settings.jinja" import app with context %}
+{% from "globoapp/settings.jinja" import fit with context %}
 include:
   - globoapp.health
-
+{% for app in fit %}
 # No requisite: a deploy that failed is recorded too. Its place in the list puts it after the others.
 {{ app.name }} {{ app.version }} is recorded:
   globoapp.recorded:
     - failhard: False
     - name: {{ app.root }}/deployments.jsonl
+    - app: {{ app.app }}
 
 {{ app.root }}/current is {{ app.name }} {{ app.version }}:
   file.symlink:
@@ -22,6 +23,7 @@ old releases of {{ app.name }} are pruned:
   globoapp.pruned:
     - failhard: False
     - name: {{ app.root }}
+    - app: {{ app.app }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is healthy
       - globoapp: {{ app.name }} {{ app.version }} is recorded
@@ -35,3 +37,4 @@ grain {{ app.name }} says {{ app.version }}:
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is healthy
       - globoapp: {{ app.name }} {{ app.version }} is recorded
+{% endfor %}

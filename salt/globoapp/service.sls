@@ -1,14 +1,15 @@
-{% from "globoapp/settings.jinja" import app with context %}
+{% from "globoapp/settings.jinja" import fit with context %}
 include:
   - globoapp.app
-
+{% for app in fit %}
 {% if app.runs_command %}
 release command of {{ app.name }} {{ app.version }} has run:
   globoapp.release_command:
     - failhard: False
     - name: '{{ app.version }}'
+    - app: {{ app.app }}
     - require:
-      - sls: globoapp.app
+      - globoapp: {{ app.name }} {{ app.version }} is unpacked
 {% endif %}
 
 # Before anything that the deployed release reads is changed.
@@ -16,8 +17,9 @@ release command of {{ app.name }} {{ app.version }} has run:
   globoapp.tried:
     - failhard: False
     - name: {{ app.release }}
+    - app: {{ app.app }}
     - require:
-      - sls: globoapp.app
+      - globoapp: {{ app.name }} {{ app.version }} is unpacked
 {% if app.runs_command %}
       - globoapp: release command of {{ app.name }} {{ app.version }} has run
 {% endif %}
@@ -26,6 +28,7 @@ units of {{ app.name }} are defined:
   globoapp.configured:
     - failhard: False
     - name: {{ app.name }}
+    - app: {{ app.app }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} has passed its trial
 
@@ -33,5 +36,7 @@ units of {{ app.name }} are defined:
   globoapp.serving:
     - failhard: False
     - name: {{ app.name }}@{{ app.release }}.service
+    - app: {{ app.app }}
     - require:
       - globoapp: units of {{ app.name }} are defined
+{% endfor %}

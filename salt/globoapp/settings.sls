@@ -1,5 +1,8 @@
-{% from "globoapp/settings.jinja" import app with context %}
-{{ app.name }} {{ app.version or '(no version)' }} can be deployed:
+{% from "globoapp/settings.jinja" import apps with context %}
+{% for app in apps %}
+{{ app.title }} can be deployed:
   globoapp.ready:
     - failhard: False
     - name: {{ app.name }} {{ app.version or '(no version)' }} on {{ app.bind }}:{{ app.port }}
+    - app: {{ app.app }}
+{% endfor %}

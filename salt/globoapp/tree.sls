@@ -1,9 +1,9 @@
-{% from "globoapp/settings.jinja" import app with context %}
+{% from "globoapp/settings.jinja" import fit with context %}
 include:
   - globoapp.settings
-
+{% for app in fit %}
 # What is there is used as it is: this tree alters no account and no group that it has not made.
-{% if app.new_group %}
+{% if 'group' in app.makes %}
 system group {{ app.new_group }} exists:
   group.present:
     - failhard: False
@@ -11,9 +11,9 @@ system group {{ app.new_group }} exists:
     - system: True
     - gid: {{ app.gid or 'null' }}
     - require:
-      - sls: globoapp.settings
+      - globoapp: {{ app.title }} can be deployed
 {% endif %}
-{% if app.new_user %}
+{% if 'user' in app.makes %}
 system user {{ app.new_user }} exists:
   user.present:
     - failhard: False
@@ -26,7 +26,7 @@ system user {{ app.new_user }} exists:
     - createhome: False
     - shell: /usr/sbin/nologin
     - require:
-      - sls: globoapp.settings
+      - globoapp: {{ app.title }} can be deployed
 {% endif %}
 
 tree {{ app.root }} exists:
@@ -41,4 +41,5 @@ tree {{ app.root }} exists:
     - mode: '0755'
     - makedirs: True
     - require:
-      - sls: globoapp.settings
+      - globoapp: {{ app.title }} can be deployed
+{% endfor %}

@@ -3,3 +3,6 @@ heal the API:
   runner.globoapp.heal:
     - args:
         minion: {{ data['id'] | tojson }}
+{% if data.get('app') %}
+        app: {{ data['app'] | tojson }}
+{% endif %}

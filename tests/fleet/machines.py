@@ -76,7 +76,7 @@ class Fleet:
         """Has monitoring look after the servers, or leave them to the test; site (str) is more pillar of the site."""
         off = "beacons:\n  enabled: false\nschedule:\n  globoapp-highstate:\n    enabled: false\n"
         script = "mkdir -p /srv/pillar && cat > /srv/pillar/site.sls"
-        self.exec("master", "sh", "-c", script, input=site + ("{}\n" if wanted else off), check=True)
+        self.exec("master", "sh", "-c", script, input=site + ("" if wanted else off) or "{}\n", check=True)
         self.ask("web*", "saltutil.refresh_pillar", "wait=True")
 
     def exec(self, host, *cmd, check=False, **kwargs):

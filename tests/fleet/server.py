@@ -92,9 +92,12 @@ def release_of(version):
     return "PACK" + version.replace(".", "_")
 
 
-def words(target, version=None, port=None, test=False, **settings):
-    """The words of `lab/fleet` that deploy, with QUICK and other settings; without a version what stands stays."""
-    pillar = {"globoapp": {**QUICK, **settings}}
+def words(target, version=None, port=None, test=False, app=None, pillar=None, **settings):
+    """
+    The words of `lab/fleet` that deploy, with QUICK and other settings (and more pillar); without a version what stands
+    stays.
+    """
+    pillar = {"globoapp": {**QUICK, **settings}, **({"app": app} if app else {}), **(pillar or {})}
     pillar |= {"version": version} if version is not None else {}
     pillar |= {"port": port} if port is not None else {}
     said = ["salt", "--out=json", "--timeout=120", target, "state.apply", "globoapp", f"pillar={json.dumps(pillar)}"]

@@ -1,55 +1,18 @@
 """Any WSGI app by pillar alone: a third-party one from the package index beside globoapp on one server."""
 
 import json
-import shutil
-import subprocess
-import sys
 
+import others
 import pytest
-from machines import CHECKOUT
 
-MANIFEST = {
-    "name": "httpbin",
-    "version": "0.10.2",
-    "wsgi": "httpbin:app",
-    "workers": 1,
-    "threads": 2,
-    "python": ">=3.9",
-    "requirements": "requirements.lock",
-    "health": {"path": "/status/200", "status": 200},
-}
 SETTINGS = {"port": 9000, "name": "httpbin", "root": "/opt/httpbin", "wheels": "salt://httpbin-wheels"}
 
 
 @pytest.fixture(scope="module")
 def httpbin(tmp_path_factory):
     """httpbin as an artifact and a wheelhouse among what the master serves; gone after the tests."""
-    dist = CHECKOUT / "dist"
-    wheels, source = dist / "httpbin-wheels", tmp_path_factory.mktemp("app") / "0.10.2"
-    source.mkdir()
-    shutil.rmtree(wheels, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip"] if _has_pip() else ["python3", "-m", "pip"]
-    wanted = ["httpbin==0.10.2", "gunicorn==23.0.0"]
-    subprocess.run([*pip, "wheel", "--quiet", "--wheel-dir", wheels, *wanted], check=True)
-    lines = []
-    for wheel in sorted(wheels.glob("*.whl")):
-        name, version = wheel.name.split("-")[:2]
-        digest = subprocess.run(["sha256sum", wheel], check=True, capture_output=True, text=True).stdout.split()[0]
-        lines.append(f"{name.replace('_', '-')}=={version} --hash=sha256:{digest}\n")
-    (source / "requirements.lock").write_text("".join(lines))
-    (source / "manifest.json").write_text(json.dumps(MANIFEST))
-    made = subprocess.run(
-        [sys.executable, CHECKOUT / "tools/artifact.py", "--app", source.parent, "--dist", dist], check=False
-    )
-    assert made.returncode == 0
-    yield "0.10.2"
-    shutil.rmtree(wheels)
-    for path in dist.glob("httpbin-*.zip*"):
-        path.unlink()
-
-
-def _has_pip():
-    return subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    with others.published(tmp_path_factory.mktemp("app"), versions=["0.10.2"], **others.HTTPBIN):
+        yield "0.10.2"
 
 
 @pytest.fixture

@@ -161,6 +161,61 @@ def _plain(value):
     return value is None or type(value) in (str, int, float, bool)
 
 
+# Several apps.
+
+
+@pytest.fixture
+def several(glue, pillar, monkeypatch):
+    """A Glue with the apps globoapp and shop, where each function of globolib says which app it was asked about."""
+    pillar["globoapps"] = {"shop": {"port": 9000, "root": f"{pillar['globoapp']['root']}-shop"}}
+    judged = {"healthy": True, "problems": [], "differences": [], "result": True}
+    theirs = [(answers, name) for name in PEOPLES - {"prune", "rollback"}]
+    for module, name in [*theirs, (going_back, "rollback"), (going_back, "pruned")]:
+        monkeypatch.setattr(module, name, lambda minion, *args: {**judged, "app": minion.app})
+    return glue()
+
+
+@pytest.mark.parametrize("name", sorted(PEOPLES))
+def test_every_function_takes_an_app(several, name):
+    assert several.call(f"globoapp.{name}")[0]["app"] == "globoapp"
+    assert several.call(f"globoapp.{name}", app="shop")[0]["app"] == "shop"
+    with pytest.raises(CommandExecutionError, match="app is 'shp': an unknown app; did you mean shop?"):
+        several.call(f"globoapp.{name}", app="shp")
+
+
+@pytest.mark.parametrize("name", sorted(PEOPLES))
+def test_where_no_app_is_the_default_one_must_be_named(several, pillar, name):
+    pillar["globoapps"]["billing"] = {"port": 9001}
+    del pillar["globoapp"]
+    with pytest.raises(CommandExecutionError, match="this host has several: shop, billing; say which one"):
+        several.call(f"globoapp.{name}")
+
+
+def test_a_report_asks_all_apps(several, monkeypatch):
+    def report(minion, health):
+        return {name: health(minion.for_app(name)) for name in minion.apps}
+
+    monkeypatch.setattr("globolib.monitor.report.report", report)
+    told, code = several.call("globoapp.health", report=True)
+    assert ({name: one["app"] for name, one in told["apps"].items()}, told["healthy"], code) == (
+        {"globoapp": "globoapp", "shop": "shop"}, True, 0
+    )  # fmt: skip
+    assert several.call("globoapp.health", report=True, app="shop")[0]["app"] == "shop"
+    monkeypatch.setattr(answers, "health", lambda minion, *args: {"healthy": minion.app == "shop"})
+    assert several.call("globoapp.health", report=True)[1] == 1
+
+
+def test_what_machines_call_is_about_the_app_that_is_meant(several, monkeypatch):
+    monkeypatch.setattr("globolib.heal.heal", lambda minion: {"result": "healed", "app": minion.app})
+    monkeypatch.setattr("globolib.heal.tidy", lambda minion, days: (minion.app, days))
+    monkeypatch.setattr("globolib.monitor.look.opened", lambda minion: minion.app)
+    monkeypatch.setattr("globolib.monitor.look.turn", lambda minion, memories: [(*minion.apps, memories)])
+    assert several.call("globoapp_minion.heal", "shop") == ({"result": "healed", "app": "shop"}, 0)
+    assert several.call("globoapp_minion.opened", app="shop")[0] == "shop"
+    assert several.call("globoapp_minion.tidy")[0] == {"globoapp": ("globoapp", 14), "shop": ("shop", 14)}
+    assert several.call("globoapp_minion.look")[0] == [("globoapp", "shop", {})]
+
+
 # States.
 
 
@@ -222,7 +277,7 @@ def test_what_the_states_return_is_closed_also_when_pruning_fails(glue, monkeypa
     here = glue()
     monkeypatch.setattr(steps, "pruned", fails)
     here.states["globoapp.pruned"]("a name")
-    assert "globoapp.run" not in here.context
+    assert not [key for key in here.context if key.startswith("globoapp.run")]
 
 
 # The code itself.

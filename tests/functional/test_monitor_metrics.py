@@ -36,7 +36,7 @@ def test_promtool_finds_nothing_to_complain_of(master, tmp_path):
     text = (tmp_path / "globoapp.prom").read_text()
     checked = subprocess.run([tool, "check", "metrics"], input=text, capture_output=True, text=True, env=environment)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
-    assert 'globoapp_info{host="web1",port="8000",version="1.0"} 1.0' in text
+    assert 'globoapp_info{app="globoapp",host="web1",port="8000",version="1.0"} 1.0' in text
 
 
 def test_what_promtool_calls_wrong_is_seen(tmp_path):

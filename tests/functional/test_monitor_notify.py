@@ -196,3 +196,20 @@ def test_a_pillar_that_cannot_be_rendered_keeps_the_notification(master, hook, c
     assert master.run("globoapp_watch.deliver")["waiting"] == 1
     master.pillar(PILLAR.format(port=hook.port))
     assert master.run("globoapp_watch.deliver")["sent"] == 1
+
+
+SHOPS = """
+globoapps:
+  shop: {{notify: {{url: "http://127.0.0.1:{port}/shop", template: {{text: "{{app}}"}}}}}}
+"""
+
+
+@pytest.mark.parametrize(("beside", "told"), [(PILLAR, ["[ALERT] web1 disk", "shop"]), ("", ["globoapp", "shop"])])
+def test_alerts_of_an_app_go_to_its_own_webhook(master, hook, clock, beside, told):
+    """What is of no app that pillar names goes where the first app's alerts do."""
+    master.pillar((beside + SHOPS).format(port=hook.port))
+    master.run("globoapp.alert", "web1", event("disk", "bad"))
+    master.run("globoapp.alert", "web1", event("api", "bad", app="shop"))
+    assert [one.get("app") for one in master.run("globoapp.pending")] == [None, "shop"]
+    master.run("globoapp_watch.deliver")
+    assert [one["text"].partition(":")[0] for one in hook.got] == told

@@ -63,3 +63,8 @@ def test_a_strange_name_is_one_name(reactions, minion):
     assert (call["tgt"], call["tgt_type"]) == ([minion], "list")
     (call,) = reactions("heal", {"id": minion})
     assert call["args"] == {"minion": minion}
+
+
+def test_healing_is_of_the_app_that_is_meant(reactions):
+    (call,) = reactions("heal", {"id": "web1", "app": "shop"})
+    assert call["args"] == {"minion": "web1", "app": "shop"}

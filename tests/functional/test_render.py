@@ -1,13 +1,18 @@
 """Every sls, rendered by the real Salt over a matrix of pillars; and what a bare minion does with the first of them."""
 
 import copy
+import json
 import os
 import pathlib
 import re
+import shutil
 
+import artifact
 import pytest
 import salt.loader
 from bare import ROOTS
+from globolib.settings import Settings
+from globolib.steps import is_of
 from pillars import WRONG
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
@@ -223,3 +228,97 @@ def test_the_top_file_is_for_web_servers(minion, minion_id, top):
     options["id"] = minion_id
     options["grains"] = {"id": minion_id}
     assert salt.loader.minion_mods(options)["state.show_top"]() == top
+
+
+# Several apps.
+
+
+@pytest.fixture
+def shop(pillar, tmp_path):
+    """A pillar with the app shop beside globoapp: 1.0 of the API by another name."""
+    source = tmp_path / "app" / "1.0"
+    shutil.copytree(CHECKOUT / "app/1.0", source)
+    manifest = json.loads((source / "manifest.json").read_text())
+    (source / "manifest.json").write_text(json.dumps({**manifest, "name": "shop"}))
+    artifact.make(source, tmp_path / "dist", {})
+    section = {**pillar["globoapp"], "root": f"{pillar['globoapp']['root']}-shop", "port": 9000}
+    shop = {**section, "source": f"file://{tmp_path}/dist/{{name}}-{{version}}.zip"}
+    return {**pillar, "globoapps": {"shop": shop}}
+
+
+def of(low, name):
+    """The functions of an app's states, each once, in the order of the run."""
+    return list(dict.fromkeys(function for identity, function in low if re.search(rf"\b{name}\b", identity)))
+
+
+def test_each_step_is_done_for_each_app(loaders, shop):
+    low = steps(loaders.modules.state.show_low_sls("globoapp", pillar=shop))
+    assert list(dict.fromkeys(function for _, function in low)) == STATES
+    assert of(low, "globoapp 1.0") == of(low, "shop 1.0") != []
+    settings = [Settings(name=name, version="1.0", user=name, root=root) for name, root in (
+        ("globoapp", shop["globoapp"]["root"]), ("shop", shop["globoapps"]["shop"]["root"])
+    )]  # fmt: skip
+    before = [identity for identity, _ in low][: low.index(("globoapp 1.0 is recorded", "globoapp.recorded"))]
+    assert all(sum(is_of(one, identity) for one in settings) == 1 for identity in before)
+
+
+@pytest.mark.parametrize("sls", SLS)
+def test_each_sls_by_itself_for_each_app(loaders, shop, sls):
+    low = steps(loaders.modules.state.show_low_sls(sls, pillar=shop))
+    assert low[:2] == [
+        ("globoapp 1.0 can be deployed", "globoapp.ready"), ("shop 1.0 can be deployed", "globoapp.ready")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("call", "ids"),
+    [
+        ({"app": "shop", "version": "1.0"}, {"shop"}),
+        ({"version": "1.1"}, {"globoapp"}),
+        ({"globoapps": {"shop": {"version": None}}}, {"globoapp"}),
+    ],
+)
+def test_which_apps_a_call_is_for(loaders, shop, call, ids):
+    run = loaders.modules.state.sls("globoapp", pillar=merged_deep(shop, call), test=True)
+    first = {one["name"].split()[0] for tag, one in getattr(run, "raw", run).items() if tag.endswith("|-ready")}
+    assert first == ids
+
+
+def merged_deep(pillar, more):
+    """pillar with `more` over it, as Salt merges what came with a call."""
+    pillar = copy.deepcopy(pillar)
+    for key, value in more.items():
+        pillar[key] = merged_deep(pillar.get(key, {}), value) if isinstance(value, dict) else value
+    return pillar
+
+
+# What is over the pillar of two apps; by app what its first state says.
+REFUSED = {
+    "an unknown app": ({"app": "shp"}, {"globoapp": "app is 'shp': an unknown app; did you mean shop?"}),
+    "a root": ({"globoapps": {"shop": {"root": "/opt/a/b"}}, "globoapp": {"root": "/opt/a/b"}},
+               {"globoapp": "needs a directory of its own", "shop": "needs a directory of its own"}),
+    "a name": ({"globoapp": {"name": "shop"}},
+               {"globoapp": "have the same name, shop", "shop": "have the same name, shop"}),
+    "a port": ({"globoapp": {"port": 9000}}, {"globoapp": "has port 9000", "shop": "has port 9000"}),
+    "the settings of one": ({"globoapps": {"shop": {"prot": 1}}}, {"shop": "globoapps:shop:prot is an unknown"}),
+    "the thresholds of one": (
+        {"globoapps": {"shop": {"monitor": {"apy": 1}}}}, {"shop": "globoapps:shop:monitor:apy is an unknown setting"}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_wrong_with_apps_is_told_and_stops_no_other(loaders, shop, case):
+    more, expected = REFUSED[case]
+    user = {"user": "nobody"}
+    shop = merged_deep(shop, {"globoapp": user, "globoapps": {"shop": user}})
+    run = loaders.modules.state.sls("globoapp", pillar=merged_deep(shop, more), test=True)
+    states = getattr(run, "raw", run)
+    assert isinstance(states, dict), states
+    ready = [one for tag, one in states.items() if tag.endswith("|-ready")]
+    red = [one for one in ready if one["result"] is False]
+    assert len(red) == len(expected)
+    for one, words in zip(red, expected.values(), strict=True):
+        assert words in one["comment"], one["comment"]
+    assert not [one["comment"] for one in states.values() if one["result"] is False and one not in red]
+    assert case != "an unknown app" or len(states) == 1

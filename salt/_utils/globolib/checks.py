@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from globolib import argv, connect, limits, serving, variables
+from globolib.apps import NAME
 from globolib.minion import Call
 
 # Seconds, with the range in which they make sense.
@@ -20,7 +21,7 @@ SECONDS = {
 }
 
 # Top-level keys of the pillar of a call that mean something here.
-TOP = ("version", "port", "globoapp")
+TOP = ("version", "port", "globoapp", "app", "globoapps")
 # Settings that are for one deploy; any other that comes with a call is gone with it.
 OF_ONE_DEPLOY = (
     *("version", "port", "prove", "soak", "timeout", "deadline", "lock_wait", "reserve", "keep", "checksum"),
@@ -28,7 +29,6 @@ OF_ONE_DEPLOY = (
 )
 
 VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}\Z")
 # Of DynamicUser=, nobody, and the 16-bit -1 (systemd's UIDS-GIDS.md).
 SYSTEMD_IDS = range(61184, 65536)
@@ -44,6 +44,7 @@ NO_VERSION = (
     "version is missing: nothing is deployed here yet, and neither pillar nor the command line "
     'names one; say pillar=\'{"version": "1.0"}\''
 )
+NO_PORT = "port is missing: each app beside globoapp has a port of its own; say which one in {}:port"
 
 
 def version_problem(value: Any) -> str | None:

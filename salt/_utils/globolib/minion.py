@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import msgpack
 
+from globolib import apps
 from globolib.errors import Failure
 
 
@@ -42,12 +43,66 @@ class Minion:
         The pillar of this call (``__pillar__``, which Salt never masks), with what the command line added.
     parse
         Reads a value of the command line as Salt does (YAML).
+    app, whole
+        Of :meth:`for_app`: the app that this is about, and the whole pillar where ``pillar`` is what this app sees.
     """
 
     functions: Mapping[str, Callable[..., Any]]
     opts: Mapping[str, Any]
     pillar: Mapping[str, Any] = field(repr=False)
     parse: Callable[[str], Any] = str
+    app: str = apps.DEFAULT
+    whole: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def for_app(self, name: Any = None) -> "Minion":
+        """
+        The minion as it is for one app of its pillar; without a name for the default one.
+
+        Raises Failure, naming those that there are: an unknown app, or none was named and there are several.
+        """
+        pillar = self._site
+        name = apps.default(pillar) if name is None else name
+        problem = apps.problem(pillar, name)
+        if problem:
+            raise Failure(problem)
+        if apps.BESIDE not in pillar:
+            return self
+        return replace(self, pillar=apps.view(pillar, name, self._is_meant(name)), app=name, whole=pillar)
+
+    @property
+    def apps(self) -> tuple[str, ...]:
+        """The names of all apps of pillar."""
+        return apps.names(self._site)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a ledger line and an event say of the app that they are about: of ``globoapp`` nothing."""
+        return {} if self.app == apps.DEFAULT else {"app": self.app}
+
+    @property
+    def chosen(self) -> tuple[tuple[str, ...], str | None]:
+        """The apps that a run of the states works on, and what is wrong with what was asked for."""
+        return apps.chosen(self._site, self._asked)
+
+    @property
+    def app_problems(self) -> list[str]:
+        """What is wrong with ``globoapps``, and with this app's section of it."""
+        return apps.problems(self._site, self.app)
+
+    @property
+    def _site(self) -> Mapping[str, Any]:
+        return self.pillar if self.whole is None else self.whole
+
+    @property
+    def _asked(self) -> Mapping[str, Any]:
+        """What at the top level of pillar came with this call; all of it where that is not known."""
+        if self._called is not None:
+            return self._called.pillar
+        # Where there is but one app that key is somebody else's.
+        return {key: value for key, value in self._site.items() if key != "app" or apps.BESIDE in self._site}
+
+    def _is_meant(self, name: str) -> bool:
+        return bool(apps.meant(self._site, self._asked) == name)
 
     @property
     def id(self) -> str:
@@ -92,9 +147,17 @@ class Minion:
         jid = self.opts.get("jid") or self._job.get("jid")
         return str(jid) if jid else None
 
-    @cached_property
+    @property
     def call(self) -> Call | None:
-        """What was called; None where Salt tells nothing of it (salt-ssh)."""
+        """What was called, as far as it is about this app; None where Salt tells nothing of it (salt-ssh)."""
+        called = self._called
+        if called is None or self.whole is None or not called.pillar:
+            return called
+        pillar = apps.told(called.pillar, self.app, self._is_meant(self.app))
+        return Call(called.function, {**called.arguments, "pillar": pillar})
+
+    @cached_property
+    def _called(self) -> Call | None:
         if self._job.get("tgt", "salt-call") != "salt-call":
             function, words = self._job.get("fun"), self._job.get("arg")
         else:

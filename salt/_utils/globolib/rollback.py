@@ -46,7 +46,7 @@ def rollback(minion: Minion, version: Any = None) -> dict[str, Any]:
     token = identity()
     held = run.take_lock(minion, deployed, f"rollback to {target}", token=token)
     try:
-        states = minion.apply({INNER: {"token": token, "action": "rollback", "version": target}})
+        states = minion.apply({INNER: {"token": token, "action": "rollback", "version": target, **minion.about}})
     finally:
         held.release()
     failed = failures(states)

@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from globolib import (
+    apps,
     artifact,
+    collisions,
     command,
     files,
     ledger,
@@ -39,11 +41,13 @@ CONTEXT = "globoapp.run"
 
 def resolve(minion: Minion) -> tuple[Resolution, tuple[Entry, ...]]:
     """The settings that a deploy would use now; and the ledger."""
-    entries = ledger.read(Settings(root=settings_of.root_of(minion.pillar)).layout.ledger)
+    entries = ledger.read(Settings(root=settings_of.root_of(minion.pillar, minion.app)).layout.ledger)
     deployed = ledger.deployed(entries)
     here = deployed.data if deployed else None
     capacity = processes.capacity()
-    return settings_of.resolve(minion.pillar, here, processes.interfaces(), minion.call, capacity), entries
+    interfaces = processes.interfaces()
+    resolution = settings_of.resolve(minion.pillar, here, interfaces, minion.call, capacity, minion.app)
+    return replace(resolution, problems=(*minion.app_problems, *resolution.problems)), entries
 
 
 def deployed_settings(minion: Minion) -> tuple[Settings, Entry | None, tuple[Entry, ...]]:
@@ -54,6 +58,11 @@ def deployed_settings(minion: Minion) -> tuple[Settings, Entry | None, tuple[Ent
     if entry:
         settings = settings.at(version=entry.version, port=entry.port, bind=entry.bind, address=entry.address)
     return settings, entry, entries
+
+
+def _placed(resolution: Resolution) -> Resolution:
+    """With a root that is no link: two links may lead to one directory."""
+    return replace(resolution, settings=resolution.settings.at(root=os.path.realpath(resolution.settings.root)))
 
 
 class Run:
@@ -70,6 +79,10 @@ class Run:
         self.examined = preflight.examine(minion, self.resolution, self.host, self.is_new_version)
         self._judge_virtualenv()
         self.problems = preflight.problems(minion.id, self.resolution, self.host, self.examined)
+        # The other apps of this host.
+        self.others = {name: resolve(minion.for_app(name))[0] for name in minion.apps if name != minion.app}
+        others = {name: _placed(other) for name, other in self.others.items()}
+        self.problems += collisions.problems(minion.app, _placed(self.resolution), others)
         self.id = ledger.identity()
         self.started = time.monotonic()
         self.lock: lock.Lock | None = None
@@ -192,6 +205,7 @@ class Run:
         return {
             "id": self.id,
             "host": self.minion.id,
+            **self.minion.about,
             "name": settings.name,
             "version": settings.version,
             "port": settings.port,
@@ -365,23 +379,25 @@ def _read_note(path: str) -> dict[str, Any] | None:
 
 def current(minion: Minion, context: MutableMapping[str, Any]) -> Run:
     """
-    The run that the states of this job belong to; made at the first question.
+    The run of the minion's app that the states of this job belong to; made at the first question.
 
     context
         Salt's ``__context__``, which rendering and states of one job share.
     """
     key = (minion.job, os.getpid())
-    known = context.get(CONTEXT)
+    place = f"{CONTEXT}.{minion.app}"
+    known = context.get(place)
     if known is None or known[0] != key:
-        close(context)  # one that only prepared a release, in a minion whose jobs are no processes of their own
+        # One that only prepared a release, in a minion whose jobs are no processes of their own.
+        close(context, minion.app)
         known = (key, Run(minion))
-        context[CONTEXT] = known
+        context[place] = known
     run: Run = known[1]
     return run
 
 
-def close(context: MutableMapping[str, Any]) -> None:
-    """Forget the run: what comes next in this process is another one."""
-    known = context.pop(CONTEXT, None)
+def close(context: MutableMapping[str, Any], app: str = apps.DEFAULT) -> None:
+    """Forget the run of an app: what comes next in this process is another one."""
+    known = context.pop(f"{CONTEXT}.{app}", None)
     if known:
         known[1].unlock()

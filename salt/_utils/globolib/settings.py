@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from globolib import checks, connect, limits, serving
+from globolib import apps, checks, connect, limits, serving
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
 from globolib.serving import Capacity
 
-# What a run that was made by another one (a rollback, healing) is told by pillar: ``token``, ``action``, ``version``
-# and ``port``.
-INNER = "globoapp_run"
+INNER = apps.INNER
 
 NO_CAPACITY = Capacity()
 
@@ -129,11 +127,12 @@ class Resolution:
     warnings: tuple[str, ...] = ()
 
 
-def root_of(pillar: Mapping[str, Any]) -> str:
-    """Where the ledger of this host is, before anything else is known: pillar's ``root``, or the default."""
+def root_of(pillar: Mapping[str, Any], app: str = apps.DEFAULT) -> str:
+    """Where the ledger of an app is, before anything else is known: pillar's ``root``, or the app's default."""
     section = pillar.get("globoapp")
     root = section.get("root") if isinstance(section, Mapping) else None
-    return root if isinstance(root, str) else Settings.root
+    own = Settings.root if app == apps.DEFAULT else f"/opt/globoHUB/{app}"
+    return root if isinstance(root, str) else own
 
 
 def resolve(
@@ -142,6 +141,7 @@ def resolve(
     interfaces: Mapping[str, Sequence[str]],
     call: Call | None = None,
     capacity: Capacity = NO_CAPACITY,
+    app: str = apps.DEFAULT,
 ) -> Resolution:
     """
     The settings that a deploy on this host would use.
@@ -158,11 +158,14 @@ def resolve(
         What was called; None where that is not known, and the whole pillar's top level counts.
     capacity
         What ``workers: auto`` goes by.
+    app
+        The app that this is about; any but ``globoapp`` must have a port.
 
     Returns a :class:`Resolution`, with all problems at once.
     """
-    section, problems = _section(pillar)
+    section, problems = _section(pillar, apps.place(app))
     defaults: dict[str, Any] = {key: getattr(Settings(), key) for key in KNOWN}
+    defaults |= {"name": app, "root": root_of({}, app)}
     values = {**defaults, "version": None}
     for key in ("version", "port", "bind"):
         if deployed and deployed.get(key) is not None:
@@ -170,7 +173,9 @@ def resolve(
     values.update({key: value for key, value in section.items() if key in KNOWN and value is not None})
     problems += checks.call_problems(call) if call else []
     warnings = checks.call_warnings(call) if call else []
-    for key, value in _asked(pillar, call).items():
+    asked = _asked(pillar, call)
+    no_port = app != apps.DEFAULT and not any(one.get("port") for one in (section, asked, deployed or {}))
+    for key, value in asked.items():
         if section.get(key) is not None and section[key] != value:
             warnings.append(
                 f"pillar pins {key} {section[key]}, the command line says {value}: the next "
@@ -186,6 +191,7 @@ def resolve(
     found = [
         *checks.each(values),
         ("bind", bind_problem),
+        ("port", checks.NO_PORT.format(apps.place(app)) if no_port else None),
         ("credentials", checks.credentials_problem(section.get("credentials"))),
     ]
     problems += [checks.NO_VERSION] if values["version"] is None else []
@@ -218,8 +224,8 @@ def _asked(pillar: Mapping[str, Any], call: Call | None) -> dict[str, Any]:
     return {key: source[key] for source in sources for key in ("version", "port") if source.get(key) is not None}
 
 
-def _section(pillar: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
-    """What is below ``globoapp:``, and what is wrong with its keys."""
+def _section(pillar: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], list[str]]:
+    """What is below ``globoapp:``, and what is wrong with its keys; ``place`` is where people have written it."""
     section = pillar.get("globoapp")
     if section is None:  # "globoapp:" with nothing below it
         return {}, []
@@ -231,7 +237,7 @@ def _section(pillar: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
-            problems.append(f"globoapp:{key} is an unknown setting; {hint}")
+            problems.append(f"{place}:{key} is an unknown setting; {hint}")
     return section, problems
 
 

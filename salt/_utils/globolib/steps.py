@@ -3,13 +3,16 @@ What each state of a deploy does, and what it says: in a run, and under ``test=T
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import accounts, answers, command, plan, prune, rollback
+from globolib import accounts, answers, command, plan, prune, rollback, run
+from globolib.apps import place
 from globolib.errors import Failure
+from globolib.minion import Minion
 from globolib.run import Run
+from globolib.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> 
         The results of the states before it (Salt's ``__running__``): it has no requisites, a deploy that failed is
         recorded too, and comes after them by its place in the list.
     """
-    failures, changed = _results(running)
+    failures, changed = _results(here, running)
     if here.minion.test:
         changes = {"line": "to be written"} if changed else {}
         return Outcome("A line would be written." if changes else "There is nothing to record.", changes)
@@ -182,18 +185,36 @@ def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> 
     return Outcome(comment, {"line": line["id"]})
 
 
-def _results(running: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Of the states of this tree that ran before: which failed by themselves, and which changed something."""
+def _results(here: Run, running: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """
+    Of the states of this tree that ran before, without those of other apps: which failed by themselves, and which
+    changed something.
+    """
     failures, changed = [], []
+    others = [other.settings for other in here.others.values()]
     for tag, state in sorted(running.items(), key=lambda item: int(item[1].get("__run_num__", 0))):
         if not str(state.get("__sls__", "")).startswith("globoapp"):
             continue
         identity, comment = str(state.get("__id__", tag)), str(state.get("comment", ""))
+        if not is_of(here.settings, identity) and any(is_of(other, identity) for other in others):
+            continue
         if state.get("result") is False and "requisite failed" not in comment:
             failures.append(f"{identity}: {comment}")
         if state.get("changes"):
             changed.append(identity)
     return failures, changed
+
+
+def is_of(settings: Settings, identity: str) -> bool:
+    """Whether a state of this tree, by its ID, is one of the app with these settings; accounts may be several's."""
+    name, version = settings.name, settings.version
+    return identity.startswith(f"{name} {version} ") or identity in (
+        f"packages of {name} {version} are installed",
+        f"units of {name} are defined",
+        f"tree {settings.root} exists",
+        f"system user {settings.user} exists",
+        f"system group {accounts.group_of(settings)} exists",
+    )
 
 
 def pruned(here: Run, name: str) -> Outcome:
@@ -214,12 +235,50 @@ def pruned(here: Run, name: str) -> Outcome:
     return Outcome(f"Beyond keep: {settings.keep}, and unused.", {"removed": _numbered(going)})
 
 
-def rendered(here: Run, monitor_problems: Sequence[str]) -> dict[str, Any]:
-    """What the sls files are rendered from: the settings as a person may see them, and whether there are problems."""
-    here.problems.extend(problem for problem in monitor_problems if problem not in here.problems)
+def rendered(
+    minion: Minion, context: MutableMapping[str, Any], monitor_problems: Callable[[Minion], Sequence[str]]
+) -> list[dict[str, Any]]:
+    """
+    What the sls files are rendered from: of each app that this run works on the settings as a person may see them, and
+    whether there are problems. An app that was not named and has no version yet is left out beside those that have one.
+
+    context
+        Salt's ``__context__``, where the runs are kept.
+    monitor_problems
+        What is wrong with the parts of pillar that monitoring owns.
+    """
+    names, wrong = minion.chosen
+    runs = [run.current(minion.for_app(name), context) for name in names]
+    due = [here for here in runs if here.settings.version or "version" in here.resolution.invalid] or runs
+    for here in due:
+        found = monitor_problems(here.minion)
+        here.problems.extend(problem for problem in found if problem not in here.problems)
+        if wrong:
+            here.problems[:] = [wrong]
+    made: set[str] = set()
+    return [_rendered(here, made, [other.settings.name for other in due]) for here in due]
+
+
+def _rendered(here: Run, made: set[str], names: Sequence[str]) -> dict[str, Any]:
+    """
+    made
+        The accounts that are made for the apps before this one: each is made once.
+    names
+        Those of all apps; where two have the same, their first states are told apart by where their settings are.
+    """
+    settings, app = here.settings, here.minion.app
+    title = settings.name if names.count(settings.name) == 1 else f"{settings.name} ({place(app)})"
+    to_make = accounts.to_make(settings, here.examined.accounts or accounts.look(settings))
+    wanted = [f"{kind} {name}" for kind in ("group", "user") if (name := to_make[f"new_{kind}"])]
+    mine = [] if here.problems else [account for account in wanted if account not in made]
+    made.update(mine)
     return {
-        **here.settings.shown(),
+        **settings.shown(),
+        "app": app,
+        "title": f"{title} {settings.version or '(no version)'}",
         "problems": bool(here.problems),
         "runs_command": bool(here.release_command),
-        **accounts.to_make(here.settings, here.examined.accounts or accounts.look(here.settings)),
+        "monitor": here.minion.pillar_section.get("monitor", {}),
+        **to_make,
+        "makes": [account.partition(" ")[0] for account in mine],
     }

@@ -147,10 +147,10 @@ class Machine:
         """Put an artifact where the settings look for it. ``api`` is its api.py."""
         api = api or f'def answer():\n    return 200, \'{{"version": "{version}"}}\'\n'
         data = {
-            "name": "globoapp", "version": version, "wsgi": "api:app",
+            "name": self.layout.name, "version": version, "wsgi": "api:app",
             "health": {"path": "/status/", "status": 200, "json": {"version": version}}, **manifest,
         }  # fmt: skip
-        path = self.dist / f"globoapp-{version}.zip"
+        path = self.dist / f"{self.layout.name}-{version}.zip"
         with zipfile.ZipFile(path, "w") as archive:
             for name, held in {"api.py": api, "manifest.json": json.dumps(data), "requirements.lock": lock}.items():
                 archive.writestr(name, held)
@@ -168,7 +168,11 @@ class Machine:
             ledger.append(self.layout.ledger, {**line, "action": "deploy"})
 
     def minion(self, pillar=None, test=False, function="state.apply", arguments=None):
-        """The minion in a job; ``pillar`` came with the call."""
+        """The minion in a job, as the app of this machine sees it; ``pillar`` came with the call."""
+        return self.site(pillar, test, function, arguments).for_app(self.layout.name)
+
+    def site(self, pillar=None, test=False, function="state.apply", arguments=None):
+        """The minion in a job, with all its apps."""
         pillar = pillar or {}
         words = ["globoapp", {"__kwarg__": True, "pillar": pillar, **(arguments or {})}]
         merged = {**self.pillar, **pillar}
@@ -178,8 +182,10 @@ class Machine:
 
     def inner(self, pillar):
         """The minion in states that a function applies: what was called is the function, without a pillar."""
-        called = self.minion(function="globoapp.rollback")
-        return dataclasses.replace(called, pillar={**called.pillar, **pillar})
+        called = self.site(function="globoapp.rollback")
+        inner = dataclasses.replace(called, pillar={**called.pillar, **pillar})
+        (name,), _ = inner.chosen
+        return inner.for_app(name)
 
     def begin(self, version=None, **pillar):
         """A run whose first state was not reached yet."""

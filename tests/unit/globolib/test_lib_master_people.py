@@ -67,7 +67,7 @@ def test_one_bad_record_hides_nothing(store, cache, bad, inner):
     assert set(inventory.silent(store, [])) <= {"web2", "web3"}
     inventory.history(store, {})
     inventory.refused(store)
-    assert 'globoapp_up{host="web1"} 1.0' in metrics.text(shown, 1.0)
+    assert 'globoapp_up{app="globoapp",host="web1"} 1.0' in metrics.text(shown, 1.0)
 
 
 def test_an_inventory(store):
@@ -117,10 +117,10 @@ def test_metrics(store, monkeypatch):
     text = metrics.text(inventory.inventory(store, []), 5.0)
     assert 'globoapp_last_report_timestamp_seconds{host="web1"}' in text
     assert 'globoapp_last_report_timestamp_seconds{host="web3"}' not in text
-    assert 'globoapp_info{host="web1",port="8000",version="1.0"} 1.0\n' in text
+    assert 'globoapp_info{app="globoapp",host="web1",port="8000",version="1.0"} 1.0\n' in text
     assert 'globoapp_disk_used_ratio{host="web2",path="/a \\"b\\"\\\\c"} 0.125\n' in text
-    assert 'globoapp_up{host="web2"} 0.0\n' in text
-    assert 'globoapp_alert{host="web1",probe="api"} 1.0\n' in text
+    assert 'globoapp_up{app="globoapp",host="web2"} 0.0\n' in text
+    assert 'globoapp_alert{app="globoapp",host="web1",probe="api"} 1.0\n' in text
     assert 'globoapp_inventory_timestamp_seconds{source="salt"} 5.0\n' in text
     monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
     with pytest.raises(Failure, match="prometheus-client"):

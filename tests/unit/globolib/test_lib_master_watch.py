@@ -53,7 +53,17 @@ CALLS = ("alert", "healed", "deployed", "report")
 def test_no_event_raises_or_stores_what_does_not_fit(master, call, minion, data):
     getattr(master.watch, call)(minion, data)
     for bank, records in master.cache.records.items():
-        assert bank.split("/")[1] in ("open", "past", "cleared", "queue", "healing", "servers", "refused", "deploys")
+        assert bank.split("/")[1] in (
+            "open",
+            "past",
+            "cleared",
+            "queue",
+            "healing",
+            "healing-of",
+            "servers",
+            "refused",
+            "deploys",
+        )
         assert all(fits(record) for record in records.values())
     assert set(master.bank("refused")) <= {"web1", "web2", UNKNOWN}
     assert {told[0] for told in master.told} <= {"web1", "web2"}

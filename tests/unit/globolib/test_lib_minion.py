@@ -41,6 +41,73 @@ def test_the_section_of_pillar_is_a_mapping(minion, pillar, section):
     assert minion(pillar=pillar).pillar_section == section
 
 
+# Apps.
+
+SITE = {"globoapp": {"port": 80}, "globoapps": {"shop": {"port": 9000}, "billing": {"port": 9001}}, "version": "site's"}
+
+
+def called(minion, pillar, site=SITE):
+    return minion(
+        {"fun": "state.apply", "tgt": "*", "arg": ["globoapp", {"__kwarg__": True, "pillar": pillar}]}, pillar=site
+    )
+
+
+def test_a_minion_without_globoapps_is_as_it_was(minion):
+    one = minion(pillar={"globoapp": {"port": 80}})
+    assert one.for_app() is one.for_app("globoapp") is one
+    assert (one.app, one.apps, one.chosen, one.app_problems) == ("globoapp", ("globoapp",), (("globoapp",), None), [])
+
+
+def test_a_minion_for_one_app(minion):
+    one = called(minion, {"app": "shop", "version": "1.2", "globoapps": {"shop": {"soak": 1}}})
+    shop = one.for_app("shop")
+    assert (shop.app, shop.pillar_section, shop.chosen) == ("shop", {"port": 9000, "name": "shop"}, (("shop",), None))
+    assert (shop.call.pillar["version"], shop.call.pillar["globoapp"]) == ("1.2", {"soak": 1})
+    assert shop.for_app("billing") == one.for_app("billing"), "the whole pillar is still there"
+    for name in ("globoapp", "billing"):
+        assert "version" not in one.for_app(name).call.pillar, "it came for another app"
+        assert "version" not in one.for_app(name).pillar
+    assert one.for_app().pillar_section == {"port": 80}
+
+
+def test_a_version_without_an_app_is_the_defaults(minion):
+    one = called(minion, {"version": "1.2"})
+    assert [one.for_app(name).call.pillar.get("version") for name in one.apps] == ["1.2", None, None]
+
+
+def test_where_salt_tells_nothing_of_the_call_the_whole_pillar_counts(minion):
+    one = minion(pillar={**SITE, "app": "shop"})
+    assert one.for_app("shop").call is None
+    assert [one.for_app(name).pillar.get("version") for name in one.apps] == [None, "site's", None]
+
+
+@pytest.mark.parametrize("app", ["blog", {"shop": 1}])
+def test_an_app_in_a_sites_own_pillar_is_other_peoples(minion, app):
+    assert minion(pillar={"app": app}).chosen == (("globoapp",), None), "also where the call is not known"
+    wrong = minion(pillar={**SITE, "app": app}).chosen[1]
+    assert wrong.startswith(f"app is {app!r}: an unknown app"), "it may have come with the call"
+    assert called(minion, {}, {**SITE, "app": app}).chosen == (("globoapp", "shop", "billing"), None)
+
+
+def test_what_was_called_without_a_mapping_is_told_as_it_came(minion):
+    assert called(minion, "x").for_app("shop").call.arguments == {"pillar": "x"}
+
+
+@pytest.mark.parametrize(
+    ("site", "name", "words"),
+    [
+        (SITE, "shp", "app is 'shp': an unknown app; did you mean shop?"),
+        ({"globoapps": SITE["globoapps"]}, None, "app is missing, and this host has several: shop, billing"),
+        ({"globoapps": SITE["globoapps"]}, "globoapp", "app is 'globoapp': an unknown app; there are: shop, billing"),
+        ({}, "shop", "app is 'shop': an unknown app; there are: globoapp"),
+    ],
+)
+def test_an_unknown_app_is_refused(minion, site, name, words):
+    with pytest.raises(Failure) as failure:
+        minion(pillar=site).for_app(name)
+    assert words in str(failure.value)
+
+
 # The job.
 
 

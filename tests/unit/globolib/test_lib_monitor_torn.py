@@ -79,7 +79,7 @@ def test_whatever_is_stored_all_go_on(tmp_path, stored):
     watch.tend()
     watch.listen(inventory.silent(store, ["web1", "web3"]))
     watch.expire()
-    notifier = Notifier(store, lambda minion: {}, {})
+    notifier = Notifier(store, lambda minion, app: {}, {})
     notifier.pending()
     assert notifier.deliver()["sent"] == 0
     notifier.dead_letters()
@@ -87,7 +87,7 @@ def test_whatever_is_stored_all_go_on(tmp_path, stored):
     servers = inventory.inventory(store, ["web1", "web3"])
     assert servers["web2"]["version"] == "1.0" and servers["web2"]["last_deploy"]["version"] == "1.0"
     assert set(servers) >= {"web1", "web2", "web3"}
-    assert 'globoapp_info{host="web2",' in metrics.text(servers, 0)
+    assert 'globoapp_info{app="globoapp",host="web2",' in metrics.text(servers, 0)
     assert {"web2"} <= {alert["host"] for alert in inventory.alerts(store, {"from": "2026-01-01"})["open"]}
     assert "a" * 32 in [entry["id"] for entry in inventory.history(store, {}, limit=0) if "id" in entry]
     for host in ("web1", "web2"):

@@ -54,7 +54,7 @@ def hook(monkeypatch):
 
 
 def notifier(store, hook, section):
-    def ask(minion):
+    def ask(minion, app):
         if isinstance(section, Exception):
             raise section
         return section
@@ -219,7 +219,7 @@ def dripping():
 def test_an_answer_that_drips_holds_up_nobody(store, dripping):
     queue(store, 1, 2)
     context = {}
-    sender = notify.Notifier(store, lambda minion: {"url": dripping.url, "timeout": 0.3}, context)
+    sender = notify.Notifier(store, lambda minion, app: {"url": dripping.url, "timeout": 0.3}, context)
     began = time.monotonic()
     assert sender.deliver() == {"sent": 0, "waiting": 2, "unwanted": 0, "dead": 0}
     assert time.monotonic() - began < 2

@@ -25,6 +25,11 @@ class Reporter(Watched):
         self.acknowledged = pathlib.Path(self.layout.own_file("acknowledged.json"))
         monkeypatch.setattr(look, "begin", lambda minion: self.memory)
 
+    def report(self, health=HEALTH):
+        """What the master is sent where this is the health of each app."""
+        report.report(self.minion, lambda app: health)
+        return self.sent[-1][1]
+
     def ids(self):
         """The ids of the lines that are still to be sent."""
         return [entry.id for entry in report.unacknowledged(self.minion)]
@@ -69,7 +74,7 @@ def test_a_server_without_a_ledger_has_nothing_to_send(server):
 def test_a_report_is_what_the_door_of_the_master_lets_in(server):
     server.ledger("a" * 32, "b" * 32)
     server.release()
-    sent = report.report(server.minion, HEALTH)
+    sent = server.report()
     assert server.sent == [("globoapp/report/web1", sent)]
     assert (sent["health"], sent["version"], sent["port"]) == (HEALTH, "1.0", 8000)
     assert 0 <= sent["cpu"] <= 100 and 0 < sent["memory"] <= 100
@@ -85,7 +90,7 @@ def test_a_report_is_what_the_door_of_the_master_lets_in(server):
 def test_a_report_says_what_is_open_and_who_deploys(server):
     pathlib.Path(server.memory.cache, "globoapp_monitor.json").write_text('{"disk": {"message": "full"}}')
     held = lock.acquire(server.layout.lock, 0, {"what": "deploy of 1.1"})
-    sent = report.report(server.minion, {**HEALTH, "version": None})
+    sent = server.report({**HEALTH, "version": None})
     held.release()
     assert (sent["version"], sent["port"], sent["deploys"]) == (None, None, [])
     assert sent["open"] == {"disk": {"message": "full"}}
@@ -94,10 +99,10 @@ def test_a_report_says_what_is_open_and_who_deploys(server):
 
 def test_old_lines_go_first_and_not_all_at_once(server):
     server.ledger(*(f"{number:032x}" for number in range(report.BATCH + 20)))
-    sent = report.report(server.minion, HEALTH)
+    sent = server.report()
     assert [int(line["id"], 16) for line in sent["deploys"]] == list(range(report.BATCH))
     report.acknowledge(server.minion, [line["id"] for line in sent["deploys"]])
-    assert len(report.report(server.minion, HEALTH)["deploys"]) == 20
+    assert len(server.report()["deploys"]) == 20
 
 
 Times = collections.namedtuple("Times", "user idle")
@@ -113,7 +118,7 @@ def times(monkeypatch):
 
 def test_processors_since_the_report_before(server, times):
     times += [(10, 90), (60, 140), (1, 99)]
-    busy = [report.report(server.minion, HEALTH)["cpu"] for _ in range(3)]
+    busy = [server.report()["cpu"] for _ in range(3)]
     assert busy == [10.0, 50.0, 1.0], "since the boot, since the report before, since another boot"
 
 
@@ -121,7 +126,7 @@ def test_processors_since_the_report_before(server, times):
 def test_processor_times_that_a_power_cut_tore(server, times, torn):
     pathlib.Path(server.memory.cache, "globoapp_cpu.json").write_text(torn)
     times.append((10, 90))
-    assert report.report(server.minion, HEALTH)["cpu"] == 10.0
+    assert server.report()["cpu"] == 10.0
 
 
 def test_a_full_disk_does_not_keep_the_report_from_going_out(server, times, monkeypatch):
@@ -130,5 +135,5 @@ def test_a_full_disk_does_not_keep_the_report_from_going_out(server, times, monk
 
     monkeypatch.setattr(report.files, "write_json", full)
     times.append((10, 90))
-    assert report.report(server.minion, HEALTH)["cpu"] == 10.0
+    assert server.report()["cpu"] == 10.0
     assert len(server.sent) == 1

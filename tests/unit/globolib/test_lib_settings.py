@@ -5,7 +5,8 @@ import re
 
 import pytest
 import yaml
-from globolib import settings
+from globolib import apps, settings
+from globolib.minion import Call
 from globolib.serving import Capacity
 from globolib.settings import Credentials, Settings
 from hypothesis import given
@@ -299,6 +300,36 @@ def test_the_example_is_valid_and_complete():
     assert resolve(complete, None, here).problems == ()
     listed = complete["globoapp"]
     assert set(listed) >= {*settings.KNOWN, "credentials"}
+    for name in ("shop", "billing"):
+        deployed = {"version": "1.0"}
+        assert settings.resolve(apps.view(complete, name, False), deployed, here, app=name).problems == ()
     for key in (set(listed) - set(plain["globoapp"])) & set(settings.KNOWN):
         default = getattr(Settings(), key)
         assert not default or listed[key] == default, key
+
+
+# Another app.
+
+
+def test_another_app_has_defaults_of_its_own_and_must_have_a_port():
+    shop = settings.resolve({"globoapp": {"version": "1.0", "name": "shop", "port": 9000}}, None, HERE, app="shop")
+    assert shop.problems == ()
+    wanted = ("shop", "shop", "/opt/globoHUB/shop", "salt://shop-1.0.zip")
+    assert (shop.settings.name, shop.settings.user, shop.settings.root, shop.settings.source) == wanted
+    section = {"version": "1.0", "name": "shop", "root": "x", "prot": 9000}
+    wrong = settings.resolve({"globoapp": section}, None, HERE, app="shop")
+    assert wrong.problems[0].startswith("globoapps:shop:prot is an unknown setting; did you mean root or port?")
+    assert wrong.problems[1].startswith("root is 'x': an absolute path")
+    assert wrong.problems[2:] == (
+        "port is missing: each app beside globoapp has a port of its own; say which one in globoapps:shop:port",
+    )
+    assert wrong.invalid == {"root", "port"}
+    assert wrong.settings.root == "/opt/globoHUB/shop", "not that of another app"
+
+
+def test_the_port_of_another_app_may_come_from_the_call_or_the_last_deploy():
+    section = {"globoapp": {"version": "1.0", "name": "shop"}}
+    call = Call("state.apply", {"pillar": {"port": 9000}})
+    assert settings.resolve(section, None, HERE, call, app="shop").settings.port == 9000
+    deployed = {"version": "1.0", "port": 9001, "bind": "0.0.0.0"}
+    assert settings.resolve(section, deployed, HERE, app="shop").problems == ()

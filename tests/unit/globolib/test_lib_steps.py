@@ -19,7 +19,7 @@ class Fake:
     def __init__(self, host=HOST, settings=SETTINGS, test=False, problems=()):
         self.host, self.settings, self.target = host, settings, TARGET
         self.minion = Minion({}, {"id": "web1", "test": test}, {})
-        self.problems, self.done = list(problems), []
+        self.problems, self.done, self.others = list(problems), [], {}
         self.begun = self.whole = not test
         self.release_command = ()
         self.resolution = Resolution(settings, warnings=("pillar pins port 80",))
@@ -193,13 +193,96 @@ def test_pruning_is_left_to_a_deploy_that_has_begun(monkeypatch):
     assert said.comment.startswith("Nothing was removed: another deploy is under way")
 
 
-def test_rendered_has_all_problems():
-    here = Fake(problems=["port is 0"])
-    assert steps.rendered(here, [])["problems"] is True
-    assert steps.rendered(Fake(), [])["problems"] is False
+# What the sls files are rendered from.
+
+
+def rendered(monkeypatch, *runs, asked=None, monitor=()):
+    """steps.rendered where the apps of pillar have these runs."""
+    site = {"globoapps": {here.minion.app: {} for here in runs[1:]}, **({"globoapp": {}} if runs else {})}
+    here = {run.minion.app: run for run in runs}
+    monkeypatch.setattr(steps.run, "current", lambda minion, context: here[minion.app])
+    opts = {"id": "web1", "cachedir": "/c", "fun": "state.apply", "arg": [{"__kwarg__": True, "pillar": asked or {}}]}
+    minion = Minion({}, opts, site)
+    return steps.rendered(minion, {}, lambda minion: list(monitor))
+
+
+def app(key, **more):
+    """A run of an app beside globoapp."""
+    here = Fake(settings=dataclasses.replace(SETTINGS, **{"name": key, "user": key, "root": f"/opt/{key}", **more}))
+    here.minion = dataclasses.replace(here.minion, app=key)
+    return here
+
+
+def test_rendered_has_all_problems(monkeypatch):
+    assert rendered(monkeypatch, Fake(problems=["port is 0"]))[0]["problems"] is True
+    assert rendered(monkeypatch, Fake())[0]["problems"] is False
     here = Fake()
-    assert steps.rendered(here, ["globoapp:monitor:x is an unknown setting"])["problems"] is True
+    assert rendered(monkeypatch, here, monitor=["globoapp:monitor:x is an unknown setting"])[0]["problems"] is True
     assert here.problems == ["globoapp:monitor:x is an unknown setting"]
+
+
+def test_all_apps_that_have_a_version_are_rendered(monkeypatch):
+    told = rendered(monkeypatch, Fake(), app("shop"), app("new", version=""))
+    assert [(one["app"], one["title"], one["problems"]) for one in told] == [
+        ("globoapp", "globoapp 1.0", False), ("shop", "shop 1.0", False)
+    ]  # fmt: skip
+    wrong = app("new", version="")
+    wrong.resolution = Resolution(wrong.settings, frozenset({"version"}))
+    assert [one["app"] for one in rendered(monkeypatch, Fake(), wrong)] == ["globoapp", "new"]
+
+
+def test_an_app_that_was_named_is_rendered_whatever_it_has(monkeypatch):
+    (told,) = rendered(monkeypatch, Fake(), app("new", version=""), asked={"app": "new"})
+    assert told["title"] == "new (no version)"
+    none = rendered(monkeypatch, Fake(settings=dataclasses.replace(SETTINGS, version="")), app("new", version=""))
+    assert [one["app"] for one in none] == ["globoapp", "new"], "where none has a version each says so"
+
+
+def test_an_unknown_app_is_all_that_is_told(monkeypatch):
+    here = Fake(problems=["port is 0"])
+    (told,) = rendered(monkeypatch, here, app("shop"), asked={"app": "shp", "version": "1.2"}, monitor=["x"])
+    assert told["problems"] is True
+    assert here.problems == ["app is 'shp': an unknown app; did you mean shop?"]
+
+
+def test_an_account_of_several_apps_is_made_once(monkeypatch):
+    shared = {"user": "web", "group": "apps"}
+    sick = app("sick", **shared)
+    sick.problems = ["port is 0"]
+    told = rendered(monkeypatch, Fake(), sick, app("shop", **shared), app("billing", **shared))
+    assert [one["makes"] for one in told] == [["user"], [], ["group", "user"], []]
+    assert {(one["new_group"], one["new_user"]) for one in told[1:]} == {("apps", "web")}
+
+
+def test_two_apps_of_one_name_are_told_apart(monkeypatch):
+    told = rendered(monkeypatch, Fake(), app("shop"), app("billing", name="shop"))
+    titles = [one["title"] for one in told]
+    assert titles == ["globoapp 1.0", "shop (globoapps:shop) 1.0", "shop (globoapps:billing) 1.0"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "of"),
+    [
+        ("shop 1.0 serves", "shop"), ("shop 1.0 can be deployed", "shop"), ("shop 1.2 serves", ""),
+        ("units of shop are defined", "shop"), ("packages of shop 1.0 are installed", "shop"),
+        ("tree /opt/shop exists", "shop"), ("system user web exists", "shop tree"),
+        ("system group apps exists", "shop tree"), ("tree 1.0 serves", "tree"), ("units of tree are defined", "tree"),
+    ],
+)  # fmt: skip
+def test_whose_a_state_is(identity, of):
+    settings = [app(name, user="web", group="apps").settings for name in ("shop", "tree")]
+    assert " ".join(one.name for one in settings if steps.is_of(one, identity)) == of
+
+
+def test_a_run_records_what_its_own_app_did():
+    here = app("shop")
+    here.others = {"billing": app("billing").resolution}
+    running = {
+        name: {"__sls__": "globoapp.service", "__id__": name, "result": False, "comment": "x", "changes": {"a": 1}}
+        for name in ("shop 1.0 serves", "billing 1.0 serves", "who knows")
+    }
+    steps.recorded(here, "x", running)
+    assert here.done == [("finish", ("shop 1.0 serves: x", "who knows: x"), ("shop 1.0 serves", "who knows"))]
 
 
 def test_a_part_of_the_states_prepares_and_leaves_what_serves_alone(machine):

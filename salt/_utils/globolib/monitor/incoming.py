@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from globolib import ledger, text
+from globolib import apps, ledger, text
 
 # What a beacon may report on (its own failure is "monitor").
 BEACON = ("api", "disk", "cpu", "memory", "monitor")
@@ -20,6 +20,7 @@ STATES = ("bad", "clear", "reminder")
 RESULTS = ("healed", "failed", "refused")
 MESSAGE, WORD, PHRASES = 4000, 200, 200  # characters, characters, phrases of a list
 DEPLOYS = 100  # ledger lines of one event
+APPS = 50  # apps of one server
 LARGEST = 1e15
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)\Z")
 _ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -84,22 +85,40 @@ def _seen(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**seen, "message": message(data.get("message")), **({"slow": True} if data.get("slow") is True else {})}
 
 
+def app(value: Any) -> str | None:
+    """The name of an app: ``globoapp`` where there is none, None where it cannot be one."""
+    if value is None:
+        return apps.DEFAULT
+    return value if isinstance(value, str) and apps.NAME.match(value) else None
+
+
+def _about(name: str) -> dict[str, str]:
+    """What a record says of its app: of ``globoapp`` nothing."""
+    return {} if name == apps.DEFAULT else {"app": name}
+
+
 def edge(data: Any, arrival: str) -> dict[str, Any] | str:
-    """A beacon's event: ``{"probe", "state", "since", "time", "value", "threshold", "message"}``."""
+    """A beacon's event: ``{"probe", "state", "since", "time", "value", "threshold", "message"}``, and ``app``."""
     if not isinstance(data, Mapping):
         return "an alert that is not a mapping"
     probe, state = data.get("probe"), data.get("state")
     if probe not in BEACON or state not in STATES:
         return f"an alert of probe {_shown(probe)}, state {_shown(state)}: not both are known"
-    since = time(data.get("since"), arrival)
-    return {"probe": probe, "state": state, "since": since, "time": time(data.get("time"), arrival), **_seen(data)}
+    name = app(data.get("app"))
+    if name is None:
+        return f"an alert of app {_shown(data['app'])}, which is no name of an app"
+    times = {"since": time(data.get("since"), arrival), "time": time(data.get("time"), arrival)}
+    return {"probe": probe, "state": state, **_about(name), **times, **_seen(data)}
 
 
 def healed(data: Any) -> dict[str, Any] | str:
-    """What came of an attempt to heal: ``{"result", "comment"}``."""
+    """What came of an attempt to heal: ``{"result", "comment"}``, and ``app``."""
     if not isinstance(data, Mapping) or data.get("result") not in RESULTS:
         return "an answer of healing without a known result"
-    return {"result": data["result"], "comment": message(data.get("comment"))[:2000]}
+    name = app(data.get("app"))
+    if name is None:
+        return f"an answer of healing of app {_shown(data['app'])}, which is no name of an app"
+    return {"result": data["result"], **_about(name), "comment": message(data.get("comment"))[:2000]}
 
 
 def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
@@ -109,7 +128,10 @@ def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
     version, result = word(data.get("version"), 40), data.get("result")
     if not version or result not in (ledger.SUCCESS, ledger.FAILED, ledger.INTERRUPTED):
         return "a ledger line without a version, or without a known result"
-    line: dict[str, Any] = {"id": data["id"], "version": version, "result": result}
+    name = app(data.get("app"))
+    if name is None:
+        return f"a ledger line of app {_shown(data['app'])}, which is no name of an app"
+    line: dict[str, Any] = {"id": data["id"], **_about(name), "version": version, "result": result}
     line["time"] = time(data.get("time"), arrival)
     for key in ("host", "name", "bind", "address", "action", "from", "jid"):
         if key in data:
@@ -141,19 +163,12 @@ def report(data: Any, arrival: str) -> dict[str, Any] | str:
     """A server's report of the minute; ``deploys`` as they came, to be judged one by one."""
     if not isinstance(data, Mapping) or not isinstance(data.get("health"), Mapping):
         return "a report without health"
-    health = data["health"]
     disk = data.get("disk") if isinstance(data.get("disk"), Mapping) else {}
     opened = data.get("open") if isinstance(data.get("open"), Mapping) else {}
+    beside = data.get("apps") if isinstance(data.get("apps"), Mapping) else {}
     return {
         "time": time(data.get("time"), arrival),
-        "health": {
-            "healthy": health.get("healthy") is True,
-            "version": word(health.get("version"), 40),
-            "latency_ms": number(health.get("latency_ms")),
-            "problems": phrases(health.get("problems"))[:20],
-        },
-        "version": word(data.get("version"), 40),
-        "port": number(data.get("port")),
+        **_part(data),
         "disk": {
             text.line(path, 255): number(percent)
             for path, percent in list((disk or {}).items())[:50]
@@ -163,10 +178,38 @@ def report(data: Any, arrival: str) -> dict[str, Any] | str:
         "memory": number(data.get("memory")),
         "looked": number(data.get("looked")),
         "open": {
-            probe: {"since": time(track.get("since"), arrival), **_seen(track)}
-            for probe, track in (opened or {}).items()
-            if probe in BEACON and isinstance(track, Mapping)
+            name: {"since": time(track.get("since"), arrival), **_seen(track)}
+            for name, track in list((opened or {}).items())[: APPS * len(BEACON)]
+            if _is_subject(name) and isinstance(track, Mapping)
         },
-        "deploying": data.get("deploying") is not None,
+        "apps": {
+            name: _part(part)
+            for name, part in list((beside or {}).items())[:APPS]
+            if app(name) not in (None, apps.DEFAULT) and isinstance(part, Mapping)
+        },
         "deploys": list(data["deploys"])[:DEPLOYS] if isinstance(data.get("deploys"), (list, tuple)) else [],
+    }
+
+
+def _is_subject(name: Any) -> bool:
+    """Whether a name is that of a beacon's probe, and of an app (:func:`globolib.apps.subject`)."""
+    if not isinstance(name, str):
+        return False
+    probe, beside = apps.split(name)
+    return probe in BEACON and name in (probe, apps.subject(probe, app(beside) or apps.DEFAULT))
+
+
+def _part(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says of one app."""
+    health = data["health"] if isinstance(data.get("health"), Mapping) else {}
+    return {
+        "health": {
+            "healthy": health.get("healthy") is True,
+            "version": word(health.get("version"), 40),
+            "latency_ms": number(health.get("latency_ms")),
+            "problems": phrases(health.get("problems"))[:20],
+        },
+        "version": word(data.get("version"), 40),
+        "port": number(data.get("port")),
+        "deploying": data.get("deploying") is not None,
     }

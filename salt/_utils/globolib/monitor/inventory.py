@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from globolib.apps import DEFAULT
 from globolib.errors import Failure
 from globolib.monitor import incoming
 from globolib.monitor.store import Store, is_key
@@ -78,28 +79,50 @@ def _is_watched(report: Mapping[str, Any]) -> bool | None:
 
 
 def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
-    """Every server: what is deployed on it, whether it is well, when it was heard of last."""
+    """
+    Every server: what is deployed on it, whether it is well, when it was heard of last; then a line for each of its
+    apps beside globoapp, under ``host/app``.
+    """
     opened, listed = _sound(store.records("open"), "host", "probe"), {}
     for host, known in servers(store, expected).items():
         report = _report(host, known)
-        health = report.get("health", {})
+        beside = report.get("apps", {})
         deploys = sorted(_deploys(store, host), key=lambda entry: str(entry["time"]))
-        last = {key: deploys[-1].get(key) for key in ("time", "version", "action", "result")} if deploys else None
+        alerts = [alert for alert in opened if alert["host"] == host]
+        heard = {"heard": _heard(known), "silent": _is_silent(known)}
         listed[host] = {
-            "version": report.get("version"),
-            "port": report.get("port"),
-            "healthy": health.get("healthy"),
-            "latency_ms": health.get("latency_ms"),
+            **_app(DEFAULT, report, deploys, alerts),
             "disk": report.get("disk"),
             "cpu": report.get("cpu"),
             "memory": report.get("memory"),
             "watched": _is_watched(report),
-            "last_deploy": last,
-            "alerts": {alert["probe"]: alert.get("message", "") for alert in opened if alert["host"] == host},
-            "heard": _heard(known),
-            "silent": _is_silent(known),
+            **heard,
+            **({"apps": sorted(beside)} if beside else {}),
         }
+        for app, part in sorted(beside.items()):
+            listed[f"{host}/{app}"] = {"host": host, "app": app, **_app(app, part, deploys, alerts), **heard}
     return listed
+
+
+def _app(app: str, part: Mapping[str, Any], deploys: list[Record], alerts: list[Record]) -> Record:
+    """
+    What the inventory says of one app of a server.
+
+    part
+        What the server's report says of it.
+    deploys, alerts
+        Those of the server.
+    """
+    health = part.get("health", {})
+    latest = [entry for entry in deploys if entry.get("app", DEFAULT) == app][-1:]
+    return {
+        "version": part.get("version"),
+        "port": part.get("port"),
+        "healthy": health.get("healthy"),
+        "latency_ms": health.get("latency_ms"),
+        "last_deploy": {key: latest[0].get(key) for key in ("time", "version", "action", "result")} if latest else None,
+        "alerts": {alert["probe"]: alert.get("message", "") for alert in alerts if alert.get("app", DEFAULT) == app},
+    }
 
 
 def forget(store: Store, host: str) -> bool:
@@ -112,8 +135,9 @@ def forget(store: Store, host: str) -> bool:
             for key in store.keys(bank):
                 if key.rpartition(":")[0] == host:
                     store.drop(bank, key)
-        for key in store.keys(f"deploys/{host}"):
-            store.drop(f"deploys/{host}", key)
+        for bank in (f"deploys/{host}", f"healing-of/{host}"):
+            for key in store.keys(bank):
+                store.drop(bank, key)
         for bank in ("servers", "healing", "refused"):
             store.drop(bank, host)
     return known

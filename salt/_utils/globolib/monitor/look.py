@@ -6,7 +6,7 @@ bad or has cleared.
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from globolib import files, ledger, lock
@@ -20,22 +20,58 @@ log = logging.getLogger(__name__)
 
 # A probe that had to wait must not hold up the minion's loop: it pauses so many times as long.
 PAUSE = 4
+# The probe of an app; all others are of its host.
+API = "api"
 
 
 def begin(minion: Minion) -> Memory:
-    """What is remembered between looks, at the first one."""
+    """What is remembered of an app between looks, at the first one. The first app's looks are at the host, too."""
+    if minion.app != minion.apps[0]:
+        return Memory(_layout(minion), minion.cache, host=False)
+    beside = tuple(_layout(minion.for_app(name)) for name in minion.apps[1:])
+    return Memory(_layout(minion), minion.cache, beside)
+
+
+def _layout(minion: Minion) -> Layout:
     section = minion.pillar_section
     name = section.get("name") if isinstance(section.get("name"), str) else Settings.name
-    layout = Settings(name=str(name), root=root_of(minion.pillar)).layout
-    return Memory(layout, minion.cache)
+    return Settings(name=str(name), root=root_of(minion.pillar, minion.app)).layout
+
+
+def turn(minion: Minion, memories: MutableMapping[str, Memory]) -> list[dict[str, Any]]:
+    """
+    :func:`look` at every app of pillar.
+
+    memories
+        What is remembered of each between looks; filled here.
+
+    Raises what a look has raised where no other one has anything to tell.
+    """
+    events: list[dict[str, Any]] = []
+    broken: Exception | None = None
+    for name in minion.apps:
+        app = minion.for_app(name)
+        fresh, memory = begin(app), memories.get(name)
+        # Another name or root is another app; and a class that was loaded anew takes nothing over from the old one.
+        if type(memory) is not type(fresh) or (memory.layout, memory.host) != (fresh.layout, fresh.host):
+            memory = memories[name] = fresh
+        memory.beside = fresh.beside
+        try:
+            events += look(app, memory)
+        except Exception as error:  # what is wrong with one app must not hide another
+            log.error("the beacon cannot look at %s", name, exc_info=True)
+            broken = error
+    if broken and not events:
+        raise broken
+    return events
 
 
 def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
     """
-    One look by every probe that is due. While a deploy is under way nobody looks.
+    One look at an app by every probe that is due. While a deploy is under way nobody looks.
 
     Returns the events that are to be fired, mostly none: ``[{"tag": "api/bad", "probe": "api", "state": "bad", "clear"
-    or "reminder", "value", "threshold", "message", "since", "time"}]``.
+    or "reminder", "value", "threshold", "message", "since", "time"}]``, of any app but ``globoapp`` with ``app``.
     """
     if memory.tracks is None:
         memory.tracks = {probe: {"open": True, **track} for probe, track in opened(minion).items()}
@@ -45,7 +81,7 @@ def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
             track["run"] = 0
         return []
     settings, events = thresholds.settle(minion.pillar_section.get("monitor")), []
-    for probe in probes.PROBES:
+    for probe in probes.PROBES if memory.host else (API,):
         began = time.monotonic()
         if settings[probe] is False or began < memory.due.get(probe, 0):
             continue
@@ -61,7 +97,7 @@ def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
             events += _judged(track, probe, sample, {**settings, probe: {"samples": 1}})
     if events:
         _remember(minion, memory.tracks)
-    return events
+    return [{**event, **minion.about} for event in events]
 
 
 def _looked(memory: Memory) -> None:
@@ -103,7 +139,7 @@ def _judged(
 
 def _state_path(minion: Minion) -> str:
     # Not below the root: its file system may be the one that is full.
-    return os.path.join(minion.cache, "globoapp_monitor.json")
+    return os.path.join(minion.cache, "_".join(["globoapp_monitor", *minion.about.values()]) + ".json")
 
 
 def _remember(minion: Minion, tracks: Mapping[str, Mapping[str, Any]]) -> None:

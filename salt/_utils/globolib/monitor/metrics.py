@@ -4,17 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from globolib.apps import DEFAULT
 from globolib.errors import Failure
 
 Server = Mapping[str, Any]
 
-# name, help, how to get it from a server of the inventory; None is left out.
-GAUGES: tuple[tuple[str, str, Callable[[Server], float | None]], ...] = (
-    (
-        "globoapp_up",
-        "1 when the deployed release answers as it should, 0 when not or not heard of.",
-        lambda server: int(bool(server["healthy"]) and not server["silent"]),
-    ),
+# name, help, how to get it from a line of the inventory; None is left out.
+Gauges = tuple[tuple[str, str, Callable[[Server], float | None]], ...]
+OF_HOST: Gauges = (
     (
         "globoapp_silent",
         "1 when the server has not reported for too long.",
@@ -26,11 +23,6 @@ GAUGES: tuple[tuple[str, str, Callable[[Server], float | None]], ...] = (
         lambda server: _epoch(server["heard"]),
     ),
     (
-        "globoapp_latency_seconds",
-        "Time to the answer of the health check.",
-        lambda server: None if server["latency_ms"] is None else server["latency_ms"] / 1000,
-    ),
-    (
         "globoapp_cpu_used_ratio",
         "Processors in use since the report before.",
         lambda server: _ratio(server["cpu"]),
@@ -40,16 +32,28 @@ GAUGES: tuple[tuple[str, str, Callable[[Server], float | None]], ...] = (
         "Memory that programs could still get.",
         lambda server: _ratio(server["memory"]),
     ),
-    ("globoapp_open_alerts", "Alerts that are open.", lambda server: len(server["alerts"])),
+)
+OF_APP: Gauges = (
+    (
+        "globoapp_up",
+        "1 when the deployed release answers as it should, 0 when not or not heard of.",
+        lambda app: int(bool(app["healthy"]) and not app["silent"]),
+    ),
+    (
+        "globoapp_latency_seconds",
+        "Time to the answer of the health check.",
+        lambda app: None if app["latency_ms"] is None else app["latency_ms"] / 1000,
+    ),
+    ("globoapp_open_alerts", "Alerts that are open.", lambda app: len(app["alerts"])),
     (
         "globoapp_last_deploy_timestamp_seconds",
         "When the last deploy ended.",
-        lambda server: _epoch((server["last_deploy"] or {}).get("time")),
+        lambda app: _epoch((app["last_deploy"] or {}).get("time")),
     ),
     (
         "globoapp_last_deploy_success",
         "1 when the last deploy succeeded.",
-        lambda server: None if not server["last_deploy"] else int(server["last_deploy"]["result"] == "success"),
+        lambda app: None if not app["last_deploy"] else int(app["last_deploy"]["result"] == "success"),
     ),
 )
 
@@ -90,16 +94,24 @@ def text(inventory: Mapping[str, Server], now: float) -> str:
         if gauge.samples:
             families.append(gauge)
 
-    servers = sorted(inventory.items())
+    servers = [(host, server) for host, server in sorted(inventory.items()) if "app" not in server]
+    # Where globoapp itself is not deployed beside others there is nothing to say of it.
+    apps = [
+        ([server.get("host", host), server.get("app", DEFAULT)], server)
+        for host, server in sorted(inventory.items())
+        if server["version"] or "apps" not in server
+    ]
     written = "globoapp_inventory_timestamp_seconds"
     family(written, "When this was written.", ["source"], [(["salt"], round(now, 3))])
     family(
         "globoapp_info",
-        "The deployed version of a server, and its port.",
-        ["host", "version", "port"],
-        [([host, str(server["version"]), str(server["port"])], 1) for host, server in servers if server["version"]],
+        "The deployed version of an app of a server, and its port.",
+        ["host", "app", "version", "port"],
+        [([*labels, str(app["version"]), str(app["port"])], 1) for labels, app in apps if app["version"]],
     )
-    for name, words, get in GAUGES:
+    for name, words, get in OF_APP:
+        family(name, words, ["host", "app"], [(labels, get(app)) for labels, app in apps])
+    for name, words, get in OF_HOST:
         family(name, words, ["host"], [([host], get(server)) for host, server in servers])
     family(
         "globoapp_disk_used_ratio",
@@ -114,8 +126,8 @@ def text(inventory: Mapping[str, Server], now: float) -> str:
     family(
         "globoapp_alert",
         "1 for each alert that is open.",
-        ["host", "probe"],
-        [([host, probe], 1) for host, server in servers for probe in sorted(server["alerts"])],
+        ["host", "app", "probe"],
+        [([*labels, probe], 1) for labels, app in apps for probe in sorted(app["alerts"])],
     )
 
     class Inventory:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from globolib.apps import DEFAULT
+
 WORDS = {"bad": "ALERT", "clear": "clear", "reminder": "still"}
 
 # Seconds before the next attempt to deliver, by the number of those that failed.
@@ -15,13 +17,16 @@ def notice(alert: Mapping[str, Any], state: str, now: str) -> dict[str, str]:
     The values that a template may name, all texts.
 
     alert
-        A record of an alert: ``{"id", "host", "probe", "message", "value", "threshold", "since", "until"}``.
+        A record of an alert: ``{"id", "host", "probe", "message", "value", "threshold", "since", "until"}``, with
+        ``app`` where that is not ``globoapp``.
     state
         ``"bad"``, ``"clear"`` or ``"reminder"``.
     """
     lasted = f"since {alert['since']}" + (f" until {alert['until']}" if alert.get("until") else "")
+    of_app = f" {alert['app']}" if "app" in alert else ""
     values = {
-        "summary": f"[{WORDS[state]}] {alert['host']} {alert['probe']}: {alert['message']} ({lasted})",
+        "summary": f"[{WORDS[state]}] {alert['host']}{of_app} {alert['probe']}: {alert['message']} ({lasted})",
+        "app": str(alert.get("app", DEFAULT)),
         "state": state,
         "time": now,
     }

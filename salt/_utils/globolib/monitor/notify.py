@@ -27,34 +27,35 @@ FRESH, FAILED = 60, 10
 class Notifier:
     """
     section
-        ``globoapp:notify`` of a server's pillar, as the master renders it now; raises what rendering raises.
+        ``notify`` of an app of a server, by its pillar as the master renders it now; raises what rendering raises.
     context
         What outlives this object: the endpoints' failures, the settings of each server.
     """
 
     def __init__(
-        self, store: Store, section: Callable[[str], Mapping[str, Any]], context: MutableMapping[str, Any]
+        self, store: Store, section: Callable[[str, str], Mapping[str, Any]], context: MutableMapping[str, Any]
     ) -> None:
         self.store, self._section = store, section
-        self._settings: MutableMapping[str, tuple[float, Mapping[str, Any] | None]]
+        self._settings: MutableMapping[tuple[str, str], tuple[float, Mapping[str, Any] | None]]
         self._settings = context.setdefault("globoapp.notify.pillar", {})
         self._endpoints: MutableMapping[str, dict[str, float]] = context.setdefault("globoapp.notify.endpoints", {})
         self._given_up: MutableMapping[str, threading.Thread] = context.setdefault("globoapp.notify.given_up", {})
 
-    def _webhook(self, minion: str) -> Mapping[str, Any] | None:
-        """The webhook of a server, empty where pillar names none; None where it cannot be known now."""
-        if minion not in self._settings or time.monotonic() > self._settings[minion][0]:
+    def _webhook(self, minion: str, app: str) -> Mapping[str, Any] | None:
+        """The webhook of an app of a server, empty where pillar names none; None where it cannot be known now."""
+        key = (minion, app)
+        if key not in self._settings or time.monotonic() > self._settings[key][0]:
             section: Mapping[str, Any] | None = None
             try:
-                section = self._section(minion)
+                section = self._section(minion, app)
                 problem = _problem(section)
             except Exception as error:  # rendering pillar may raise anything
                 problem = str(error)
             if problem:
                 log.error("the notifications of %s wait: %s", minion, problem)
                 section = None
-            self._settings[minion] = (time.monotonic() + (FAILED if section is None else FRESH), section)
-        return self._settings[minion][1]
+            self._settings[key] = (time.monotonic() + (FAILED if section is None else FRESH), section)
+        return self._settings[key][1]
 
     def deliver(self) -> dict[str, int]:
         """
@@ -91,7 +92,7 @@ class Notifier:
         return "dead"
 
     def _deliver(self, key: str, entry: Mapping[str, Any], host: str, values: Mapping[str, str], attempts: int) -> str:
-        section = self._webhook(host)
+        section = self._webhook(host, values["app"])
         if section is None:
             return "waiting"
         if not section.get("url"):
@@ -139,6 +140,7 @@ class Notifier:
 def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
     alert = entry.get("alert") if isinstance(entry.get("alert"), Mapping) else {}
     told = {key: (alert or {}).get(key) for key in ("host", "probe", "message")}
+    told |= {"app": alert["app"]} if alert and "app" in alert else {}
     return {**told, "state": entry.get("state"), "time": entry.get("time")}
 
 

@@ -39,10 +39,19 @@ class Deployed:
 
 @dataclass
 class Memory:
-    """What is remembered between looks."""
+    """
+    What is remembered of an app between looks.
+
+    beside
+        Where the other apps of the host are.
+    host
+        Whether these looks are at the host, too.
+    """
 
     layout: Layout
     cache: str
+    beside: tuple[Layout, ...] = ()
+    host: bool = True
     ledger: tuple[Any, ...] | None = None
     deployed: Deployed | None = None
     cpu: Mapping[str, float] | None = None
@@ -116,12 +125,9 @@ def api(settings: Mapping[str, Any], memory: Memory) -> Sample:
 
 
 def places(memory: Memory) -> list[str]:
-    """One path of each file system that matters: releases, virtualenvs, the app's data, logs, Salt's cache, ``/``."""
-    layout = memory.layout
+    """One path of each file system that matters: releases, virtualenvs, the apps' data, logs, Salt's cache, ``/``."""
     candidates = (
-        layout.root,
-        layout.virtualenvs,
-        layout.state,
+        *(path for one in (memory.layout, *memory.beside) for path in (one.root, one.virtualenvs, one.state)),
         "/var/log",
         "/var/log/journal",
         memory.cache,

@@ -1,17 +1,25 @@
 """What a server tells its master every minute: how it is, and the ledger lines that the master does not have yet."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import psutil
 
 from globolib import files, ledger, lock
+from globolib.apps import DEFAULT, subject
 from globolib.minion import Minion
 from globolib.monitor import look, probes, thresholds
 
 # How many ledger lines go to the master at once; the rest follows with the next report.
 BATCH = 50
+# What a report says of ``globoapp`` where pillar has other apps only.
+NOTHING: Mapping[str, Any] = {
+    "health": {"healthy": False, "version": None},
+    "version": None,
+    "port": None,
+    "deploying": None,
+}
 
 
 def _acknowledged(minion: Minion) -> str:
@@ -32,8 +40,13 @@ def unacknowledged(minion: Minion) -> list[ledger.Entry]:
 
 def acknowledge(minion: Minion, ids: Collection[str]) -> int:
     """
-    The master has these ledger lines (their ``id``): do not send them again. Returns how many are still to be sent.
+    The master has these ledger lines (their ``id``), of whatever app: do not send them again. Returns how many are
+    still to be sent.
     """
+    return sum(_acknowledge(minion.for_app(name), ids) for name in minion.apps)
+
+
+def _acknowledge(minion: Minion, ids: Collection[str]) -> int:
     left = unacknowledged(minion)
     through = None
     while left and left[0].id in ids:
@@ -59,30 +72,46 @@ def _busy(minion: Minion) -> float | None:
     return thresholds.busy_percent(before if comparable else dict.fromkeys(now, 0), now)
 
 
-def report(minion: Minion, health: Mapping[str, Any]) -> dict[str, Any]:
+def report(minion: Minion, health: Callable[[Minion], Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """
-    Tell the master how this server is: health, disk, processors, memory, what is open, and the ledger lines that it
-    does not have yet. Event ``globoapp/report/<id>``.
+    Tell the master how this server is: the health of its apps, disk, processors, memory, what is open, and the ledger
+    lines that it does not have yet. Event ``globoapp/report/<id>``.
 
     health
-        What :func:`globolib.answers.health` returned.
+        :func:`globolib.answers.health`, which is asked of each app.
 
-    Returns what was sent.
+    Returns what it answered, by app.
     """
-    memory = look.begin(minion)
-    target = probes.deployed(memory)
+    each = {name: minion.for_app(name) for name in minion.apps}
+    healths = {name: health(app) for name, app in each.items()}
+    parts = {name: _part(app, healths[name]) for name, app in each.items()}
+    lines = [dict(entry.data) for app in each.values() for entry in unacknowledged(app)[:BATCH]]
+    memory = look.begin(each[minion.apps[0]])
+    own = parts.pop(DEFAULT, NOTHING)
     sent = {
         "time": ledger.now(),
-        "health": dict(health),
-        "version": target.version if target else None,
-        "port": target.where.port if target else None,
+        **own,
         "disk": probes.file_systems(memory),
         "cpu": _busy(minion),
         "memory": probes.memory_available(),
-        "open": look.opened(minion),
+        "open": {
+            subject(probe, name): track for name, app in each.items() for probe, track in look.opened(app).items()
+        },
         "looked": look.last_look(memory.layout),
-        "deploying": lock.holder(memory.layout.lock),
-        "deploys": [dict(entry.data) for entry in unacknowledged(minion)[:BATCH]],
+        "deploys": lines[:BATCH],
+        **({"apps": parts} if parts else {}),
     }
     minion.send(f"globoapp/report/{minion.id}", sent)
-    return sent
+    return healths
+
+
+def _part(minion: Minion, health: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says of one app."""
+    memory = look.begin(minion)
+    target = probes.deployed(memory)
+    return {
+        "health": dict(health),
+        "version": target.version if target else None,
+        "port": target.where.port if target else None,
+        "deploying": lock.holder(memory.layout.lock),
+    }

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from globolib import apps
+
 # Seconds, percent and milliseconds; a probe that is False is off. `every` is the pace of looking,
 # `samples` how many looks in a row make a probe bad, or clear again.
 DEFAULTS: dict[str, Any] = {
@@ -35,7 +37,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
 WHOLE = ("samples", "logs_days")
 
 NOTIFY: dict[str, Any] = {"url": None, "template": {"text": "{summary}"}, "timeout": 5, "headers": {}}
-FIELDS = ("summary", "state", "host", "probe", "message", "value", "threshold", "since", "until", "time", "id")
+FIELDS = ("summary", "state", "host", "app", "probe", "message", "value", "threshold", "since", "until", "time", "id")
 
 
 def _near(key: Any, known: Sequence[str]) -> str:
@@ -93,12 +95,15 @@ def problems(section: Any, notify: Any = None) -> list[str]:
     return found + wrong
 
 
-def pillar_problems(pillar: Mapping[str, Any]) -> list[str]:
+def pillar_problems(pillar: Mapping[str, Any], app: str = apps.DEFAULT) -> list[str]:
     """
-    The same for a whole pillar. Empty where ``globoapp`` is not a mapping: that is reported elsewhere.
+    The same for the pillar that an app sees. Empty where ``globoapp`` is not a mapping: that is reported elsewhere.
     """
     section = pillar.get("globoapp", {})
-    return problems(section.get("monitor"), section.get("notify")) if isinstance(section, Mapping) else []
+    if not isinstance(section, Mapping):
+        return []
+    found = problems(section.get("monitor"), section.get("notify"))
+    return [apps.place(app) + line.removeprefix(apps.DEFAULT) for line in found]
 
 
 def _texts(template: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from globolib import ledger, text
+from globolib.apps import DEFAULT, split, subject
 from globolib.monitor import healing, incoming
 from globolib.monitor.store import Store, is_key
 
@@ -22,6 +23,8 @@ KEEP = 400
 MOST_DEPLOYS, SPARE = 2000, 100
 # A server that has missed three reports is not heard of: seconds.
 SILENT = 200
+# Open alerts of one server beyond which no other app of it is taken in.
+MOST_OPEN = 250
 # Who is no minion of this master, among the refused.
 UNKNOWN = ":unknown"
 # Seconds in which what a server sent and was refused is said once in the log.
@@ -42,6 +45,11 @@ def _is_sound(alert: Mapping[str, Any]) -> bool:
     """Whether a record is that of an open alert, and can name one of the past."""
     texts = all(isinstance(alert.get(name), str) for name in ("id", "host", "since"))
     return texts and is_key(f"{alert['since']}-{alert['id']}")
+
+
+def healing_place(minion: str, app: str) -> tuple[str, str]:
+    """Bank and key of what is known of the healing of an app."""
+    return ("healing", minion) if app == DEFAULT else (f"healing-of/{minion}", app)
 
 
 class Watch:
@@ -69,10 +77,10 @@ class Watch:
         if say:
             log.warning("what %s sent was not taken in (%d so far): %s", minion, count, why)
 
-    def _heard(self, minion: Any) -> bool:
-        """Whether a sender is one of ours."""
+    def _heard(self, minion: Any, app: str = DEFAULT) -> bool:
+        """Whether a sender is one of ours, and an app of it can have records."""
         # The longest name that a record of a server has.
-        if isinstance(minion, str) and is_key(f"{minion}:healing") and minion in self._accepted():
+        if isinstance(minion, str) and is_key(f"{minion}:{subject('healing', app)}") and minion in self._accepted():
             return True
         # All under one name: who makes names up must not make a record with each.
         shown = text.line(minion[:200]) if isinstance(minion, str) else f"a {type(minion).__name__}"
@@ -90,10 +98,23 @@ class Watch:
         if isinstance(event, str):
             self._refuse(minion, event)
             return None
-        return self._edge(minion, event["probe"], event["state"], event)
+        app = event.get("app", DEFAULT)
+        if not self._heard(minion, app):
+            return None
+        what = subject(event["probe"], app)
+        if app != DEFAULT and len(self._opened(minion)) > MOST_OPEN:
+            self._refuse(minion, f"it has more than {MOST_OPEN} open alerts, and says one of {app}")
+            return None
+        return self._edge(minion, what, event["state"], event)
 
-    def _edge(self, minion: str, probe: str, state: str, data: Mapping[str, Any]) -> Record | None:
-        key, now = f"{minion}:{probe}", str(data.get("time") or ledger.now())
+    def _opened(self, minion: str) -> list[str]:
+        """The keys of the open alerts of a server."""
+        return [key for key in self.store.keys("open") if key.rpartition(":")[0] == minion]
+
+    def _edge(self, minion: str, what: str, state: str, data: Mapping[str, Any]) -> Record | None:
+        """``what`` is a probe, of an app: :func:`globolib.apps.subject`."""
+        key, now = f"{minion}:{what}", str(data.get("time") or ledger.now())
+        probe, app = split(what)
         with self.store.exclusive():
             known = self.store.get("open", key)
             if known is not None and not _is_sound(known):
@@ -110,7 +131,7 @@ class Watch:
             elif known is None:
                 since = data.get("since") or now
                 known = {"id": uuid.uuid4().hex, "host": minion, "probe": probe, "since": since, "until": None}
-                known["reminders"] = 0
+                known |= {"reminders": 0, **({} if app == DEFAULT else {"app": app})}
                 state = "bad"
             elif state == "reminder":
                 known["reminders"] = int(incoming.number(known.get("reminders")) or 0) + 1
@@ -123,23 +144,24 @@ class Watch:
             notice = {"alert": known, "state": state, "time": now}
             self.store.put("queue", f"{time.time_ns():020d}-{known['id']}", notice)
         level = logging.INFO if state == "clear" else logging.WARNING
-        log.log(level, "%s %s %s: %s", minion, probe, state, known["message"])
+        log.log(level, "%s %s %s: %s", minion, what, state, known["message"])
         if probe == "api" and state == "clear":
-            self._forget_healing(minion)
+            self._forget_healing(minion, app)
         return known
 
-    def _forget_healing(self, minion: str) -> None:
+    def _forget_healing(self, minion: str, app: str) -> None:
         """The API is back: a next death may be healed afresh, within the same 10 minutes' allowance."""
-        if self.store.get("open", f"{minion}:healing"):
-            self._edge(minion, "healing", "clear", {"message": "the API answers again"})
+        what, place = subject("healing", app), healing_place(minion, app)
+        if self.store.get("open", f"{minion}:{what}"):
+            self._edge(minion, what, "clear", {"message": "the API answers again"})
         with self.store.exclusive():
-            known = self.store.get("healing", minion)
+            known = self.store.get(*place)
             if known:
-                self.store.put("healing", minion, {**known, "gave_up": False, "not_before": 0})
+                self.store.put(*place, {**known, "gave_up": False, "not_before": 0})
 
-    def healing(self, minion: str) -> Record:
-        """What is known of the healing of a server: see FRESH. What a record has of other types is as in FRESH."""
-        known = self.store.get("healing", minion) or {}
+    def healing(self, minion: str, app: str = DEFAULT) -> Record:
+        """What is known of the healing of an app: see FRESH. What a record has of other types is as in FRESH."""
+        known = self.store.get(*healing_place(minion, app)) or {}
         sound = {name: known[name] for name in ("gave_up", "last") if isinstance(known.get(name), type(FRESH[name]))}
         for name in ("attempts", "refusals"):
             times = known.get(name)
@@ -148,24 +170,28 @@ class Watch:
             sound[name] = incoming.number(known.get(name)) or 0
         return {**FRESH, **sound}
 
-    def heal(self, minion: str, again: bool = False) -> str:
+    def heal(self, minion: str, again: bool = False, app: Any = None) -> str:
         """
         Have a server put its deployed version back, where that is allowed now: its API is bad (and not only slow), and
         it was not tried 3 times in 10 minutes; the pauses grow.
 
         again
             Forget what was tried before, also that it was given up: for a person who has removed the cause.
+        app
+            Which of its apps; without it ``globoapp``.
 
         Returns ``"now"`` (it was told to), ``"wait"``, ``"over"`` (given up) or ``"well"``.
         """
-        if not self._heard(minion):
+        name = incoming.app(app)
+        if name is None or not self._heard(minion, name):
             return "well"
+        place = healing_place(minion, name)
         with self.store.exclusive():
-            known = dict(FRESH) if again else self.healing(minion)
-            opened = self.store.get("open", f"{minion}:api")
+            known = dict(FRESH) if again else self.healing(minion, name)
+            opened = self.store.get("open", f"{minion}:{subject('api', name)}")
             if not opened or opened.get("slow"):
                 if again:
-                    self.store.put("healing", minion, known)
+                    self.store.put(*place, known)
                 return "well"
             # What could not be healed is left to a person. What could, and died too often, may be healed again when
             # the 10 minutes have passed.
@@ -176,16 +202,16 @@ class Watch:
             if answer == "now":
                 known["attempts"] = [*known["attempts"], now][-10:]
             known["gave_up"] = known["gave_up"] or answer == "over"
-            self.store.put("healing", minion, known)
+            self.store.put(*place, known)
         if answer == "now":
             if known["attempts"][:-1] and known["answered"] < known["attempts"][-2]:
                 # Nothing came of the last attempt: its cache may have been cleared, and our code with it.
                 self._tell(minion, "saltutil.sync_all", [])
-            self._tell(minion, "globoapp_minion.heal", [])
+            self._tell(minion, "globoapp_minion.heal", [] if name == DEFAULT else [name])
         if answer == "over":
             last = known["last"] or "the server said nothing"
             words = f"given up after 3 attempts in 10 minutes, a person is needed; the last one: {last}"
-            self._edge(minion, "healing", "bad", {"message": words})
+            self._edge(minion, subject("healing", name), "bad", {"message": words})
         return answer
 
     def healed(self, minion: str, data: Any) -> None:
@@ -200,17 +226,19 @@ class Watch:
             self._refuse(minion, answer)
             return
         comment = f"{answer['result']}: {answer['comment']}"[:2000]
-        log.warning("healing of %s: %s", minion, comment)
+        app = answer.get("app", DEFAULT)
+        place = healing_place(minion, app)
+        log.warning("healing of %s: %s", subject(minion, app), comment)
         with self.store.exclusive():
-            if not self.store.get("healing", minion):
+            if not self.store.get(*place):
                 return
-            known, now = self.healing(minion), time.time()
+            known, now = self.healing(minion, app), time.time()
             known.update(last=comment, answered=now)
             if answer["result"] == "refused" and known["attempts"] and healing.may_refuse(known["refusals"], now):
                 known["attempts"] = known["attempts"][:-1]
                 known["refusals"] = [*known["refusals"], now][-healing.REFUSALS :]
                 known["not_before"] = now + healing.REFUSED_PAUSE
-            self.store.put("healing", minion, known)
+            self.store.put(*place, known)
 
     def deployed(self, minion: str, entries: Any) -> None:
         """
@@ -251,6 +279,9 @@ class Watch:
         if isinstance(taken, str):
             self._refuse(minion, taken)
             return
+        named = {*taken["apps"], *(split(what)[1] for what in taken["open"])}
+        if not self._heard(minion, max(named, key=len, default=DEFAULT)):
+            return
         deploys = taken.pop("deploys")
         with self.store.exclusive():
             heard = {"heard": ledger.now(), "heard_epoch": time.time(), "report": taken}
@@ -258,43 +289,49 @@ class Watch:
         self.deployed(minion, deploys)
         mine = self.store.records("open", lambda key: key.rpartition(":")[0] == minion)
         opened = {key.rpartition(":")[2]: alert for key, alert in mine.items()}
-        for probe, track in taken["open"].items():
-            cleared = str((self.store.get("cleared", f"{minion}:{probe}") or {}).get("until", ""))
-            worse = opened.get(probe, {}).get("slow") and not track.get("slow")
-            if worse or (probe not in opened and cleared < taken["time"]):
-                self._edge(minion, probe, "bad", {**track, "time": taken["time"]})
-        for probe, alert in opened.items():
+        for what, track in taken["open"].items():
+            cleared = str((self.store.get("cleared", f"{minion}:{what}") or {}).get("until", ""))
+            worse = opened.get(what, {}).get("slow") and not track.get("slow")
+            if worse or (what not in opened and cleared < taken["time"]):
+                self._edge(minion, what, "bad", {**track, "time": taken["time"]})
+        for what, alert in opened.items():
+            probe, app = split(what)
             told = probe in incoming.BEACON and probe != "monitor"
-            if told and probe not in taken["open"] and str(alert.get("since")) < taken["time"]:
-                self._edge(minion, probe, "clear", {"message": "it was clear at the next report"})
+            gone = app != DEFAULT and app not in taken["apps"]
+            if (told or gone) and what not in taken["open"] and str(alert.get("since")) < taken["time"]:
+                self._edge(minion, what, "clear", {"message": "it was clear at the next report"})
         if "silent" in opened:
             self._edge(minion, "silent", "clear", {"message": "it reports again"})
-        self._health(minion, taken, {*opened, *taken["open"]})
+        for app, part in {DEFAULT: taken, **taken["apps"]}.items():
+            self._health(minion, app, part, {*opened, *taken["open"]})
 
-    def _health(self, minion: str, taken: Mapping[str, Any], bad: Collection[str]) -> None:
+    def _health(self, minion: str, app: str, part: Mapping[str, Any], bad: Collection[str]) -> None:
         """The check of every minute, as an alert of its own where the API itself is not known to be dead."""
-        health = taken["health"]
+        health, what = part["health"], subject("health", app)
         version = health["version"]
-        if "health" in bad and (health["healthy"] or version is None):
-            self._edge(minion, "health", "clear", {"message": "the health check found nothing wrong"})
+        if what in bad and (health["healthy"] or version is None):
+            self._edge(minion, what, "clear", {"message": "the health check found nothing wrong"})
         # A deploy that is under way, or that ended while the check looked, is no alert.
-        settled = version is not None and version == taken["version"] and not taken["deploying"]
-        if settled and not health["healthy"] and not {"api", "health"} & set(bad):
-            self._edge(minion, "health", "bad", {"message": "; ".join(health["problems"])})
+        settled = version is not None and version == part["version"] and not part["deploying"]
+        if settled and not health["healthy"] and not {subject("api", app), what} & set(bad):
+            self._edge(minion, what, "bad", {"message": "; ".join(health["problems"])})
 
     def tend(self) -> dict[str, str]:
         """
-        The next attempt to heal, where an API is dead: ``{host: what heal returned}``, ``"error"`` where it raised.
-        Called about every second.
+        The next attempt to heal, where an API is dead: ``{host: what heal returned}``, ``"error"`` where it raised. Of
+        an app beside globoapp it is ``host@app``. Called about every second.
         """
-        dead = [key.rpartition(":")[0] for key in self.store.keys("open") if key.endswith(":api")]
         answers = {}
-        for host in dead:
+        for key in self.store.keys("open"):
+            host, _, what = key.rpartition(":")
+            probe, app = split(what)
+            if probe != "api":
+                continue
             try:
-                answers[host] = self.heal(host)
+                answers[subject(host, app)] = self.heal(host, app=app)
             except Exception:  # one server that cannot be told must not keep the others from being healed
-                log.exception("healing of %s", host)
-                answers[host] = "error"
+                log.exception("healing of %s", subject(host, app))
+                answers[subject(host, app)] = "error"
         return answers
 
     def listen(self, silent: Mapping[str, str | None]) -> dict[str, str]:

@@ -19,13 +19,14 @@ def parser():
     """Returns the ArgumentParser of everything but what follows `salt`, `salt-run` and `exec HOST`."""
     top = argparse.ArgumentParser(
         prog="lab/fleet",
-        description="A Salt master and web servers as real machines: systemd-nspawn, own addresses, own daemons.",
+        description="A Salt master, web servers and a database as real machines: systemd-nspawn, own addresses, own daemons.",
         epilog="GLOBOAPP_LAB=name is another fleet of the same checkout; GLOBOAPP_SALT='salt~=3006.28' another Salt.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="boot a master and web servers; what runs already stays")
     up.add_argument("--web", type=_count, default=2, metavar="N", help="web servers with Debian 12 (default 2)")
     up.add_argument("--trixie", type=_count, default=0, metavar="N", help="web servers with Debian 13 beside those")
+    up.add_argument("--db", action="store_true", help="a machine with Debian's PostgreSQL, for versions that need one")
     down = commands.add_parser("down", help="leave no process, mount, interface or file of the fleet")
     down.add_argument("--all", action="store_true", help="all fleets of this checkout, and of checkouts that are gone")
     status = commands.add_parser("status", help="names, addresses, up or not; exit code 1 when one is off")
@@ -115,7 +116,7 @@ def _change(lab, args):
     with fleet.exclusive(lab):
         these = fleet.Fleet(lab)
         if args.command == "up":
-            these.up(naming.wanted_hosts(args.web, args.trixie))
+            these.up(naming.wanted_hosts(args.web, args.trixie, database=args.db))
             steps.say(f"up after {time.monotonic() - begin:.1f} s")
             return _status(lab, False)
         if args.command == "down":

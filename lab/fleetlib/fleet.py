@@ -40,7 +40,7 @@ class Fleet:
 
     def machines(self):
         """Returns all machines (list of Machine), the master first."""
-        return [self.machine(name) for name in sorted(self.suites, key=naming.web_number)]
+        return [self.machine(name) for name in sorted(self.suites, key=naming.number)]
 
     def addresses(self):
         """Returns {name: address} of all machines."""
@@ -74,7 +74,7 @@ class Fleet:
             if self.suites.get(name, suite) != suite:
                 raise steps.Failure(f"{name} runs {self.suites[name]}, not {suite}. First: lab/fleet down")
         host.install_tools()
-        image.build({(suite, "master" if name == "master" else "web") for name, suite in wanted.items()})
+        image.build({(suite, naming.role(name)) for name, suite in wanted.items()})
         self._network()
         self.suites = {**self.suites, **wanted}
         self._write()
@@ -160,6 +160,8 @@ class Fleet:
         started = []
         for each in machines:
             provision = f"minion.sh /run/lab/checkout /run/lab/keys {each.name} {self.addresses()['master']}"
+            if each.name == naming.DATABASE:
+                provision = provision.replace("minion.sh", f"db.sh {each.address} {self.subnet}")
             if each.name == "master":
                 provision = f"master.sh /run/lab/checkout /run/lab/keys {minions}"
             if not (each.disk / "provisioned").exists():

@@ -14,7 +14,7 @@ SLICE = "globoapp-lab"
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine of a lab. name is "master" or "webN", suite its Debian, address a str."""
+    """A machine of a lab. name is "master", "webN" or "db", suite its Debian, address a str."""
 
     lab: naming.Lab
     name: str
@@ -54,8 +54,8 @@ class Machine:
         lower = self.disk / "lower"
         if not lower.exists():
             # Written down, because the image that is current at a later boot may be another one.
-            role = "master" if self.name == "master" else "web"
-            lower.write_text("\n".join(layer.key for layer in image.layers(self.suite, role)) + "\n")
+            layers = image.layers(self.suite, naming.role(self.name))
+            lower.write_text("\n".join(layer.key for layer in layers) + "\n")
         environ = {
             "PATH": PATH,
             "LANG": "C.UTF-8",

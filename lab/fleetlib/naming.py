@@ -13,6 +13,8 @@ LOCKS = pathlib.Path("/run/globoapp-lab")
 
 SUITES = ("bookworm", "trixie")
 MAX_WEB = 200
+# The machine with the database that an app may need.
+DATABASE = "db"
 SUBNETS = 64 * 256
 
 
@@ -47,8 +49,8 @@ class Lab:
         return STATE / self.id
 
     def machine(self, host):
-        """Returns the name by which systemd-nspawn knows a machine of this lab: "g3f9a1c-w1", "g3f9a1c-m"."""
-        return f"{self.id}-{host[0]}{web_number(host) or ''}"
+        """Returns the name by which systemd-nspawn knows a machine: "g3f9a1c-w1", "g3f9a1c-m", "g3f9a1c-d"."""
+        return f"{self.id}-{host[0]}{number(host) if role(host) == 'web' else ''}"
 
     def interface(self, host):
         """Returns the name of the interface on the bridge that leads to a machine: "vb-g3f9a1c-w1"."""
@@ -79,8 +81,8 @@ def free_subnet(candidates, taken):
 
 
 def address(host, subnet):
-    """Returns the address (str) of a host in a subnet: .10 for the master, .10 + N for webN."""
-    return str(subnet[10 + web_number(host)])
+    """Returns the address (str) of a host in a subnet: .10 for the master, .10 + N for webN, .211 for db."""
+    return str(subnet[10 + number(host)])
 
 
 def gateway(subnet):
@@ -88,32 +90,40 @@ def gateway(subnet):
     return str(subnet[1])
 
 
-def web_number(host):
-    """Returns N of "webN", and 0 for "master".
+def role(host):
+    """Returns what a host is by its name: "master", "web" or "db"."""
+    return host if host in ("master", DATABASE) else "web"
+
+
+def number(host):
+    """Returns the place of a host in its fleet: 0 for "master", N for "webN", and the one after those for "db".
 
     Raises:
         ValueError: for any other name.
     """
     if host == "master":
         return 0
+    if host == DATABASE:
+        return MAX_WEB + 1
     match = re.fullmatch(r"web([1-9][0-9]*)", host)
     if not match or int(match[1]) > MAX_WEB:
-        raise ValueError(f"no host {host!r}: hosts are master, web1, web2 ... web{MAX_WEB}")
+        raise ValueError(f"no host {host!r}: hosts are master, {DATABASE}, web1, web2 ... web{MAX_WEB}")
     return int(match[1])
 
 
-def wanted_hosts(web, trixie, suite="bookworm"):
+def wanted_hosts(web, trixie, suite="bookworm", database=False):
     """Returns the hosts of a fleet and the Debian of each: {"master": "bookworm", "web1": "bookworm", ...}.
 
     Args:
         web: how many web servers.
         trixie: how many web servers with Debian 13 beside those; they come last.
         suite: Debian of the others.
+        database: whether there is a machine with PostgreSQL.
     """
     hosts = {"master": suite}
     for number in range(1, web + trixie + 1):
         hosts[f"web{number}"] = suite if number <= web else "trixie"
-    return hosts
+    return {**hosts, DATABASE: suite} if database else hosts
 
 
 def hosts_file(host, addresses):

@@ -47,7 +47,7 @@ def test_a_subnet_that_the_host_uses_is_passed_over():
         naming.free_subnet(candidates, [ipaddress.ip_network("10.0.0.0/8")])
 
 
-@pytest.mark.parametrize(("name", "last"), [("master", 10), ("web1", 11), ("web200", 210)])
+@pytest.mark.parametrize(("name", "last"), [("master", 10), ("web1", 11), ("web200", 210), ("db", 211)])
 def test_addresses(name, last):
     assert naming.address(name, ipaddress.ip_network("10.70.1.0/24")) == f"10.70.1.{last}"
 
@@ -55,12 +55,18 @@ def test_addresses(name, last):
 @pytest.mark.parametrize("name", ["web0", "web01", "web201", "db1", "web", "web1/../x", ""])
 def test_other_names_are_refused(name):
     with pytest.raises(ValueError, match="no host"):
-        naming.web_number(name)
+        naming.number(name)
 
 
 def test_trixie_servers_come_last():
     assert naming.wanted_hosts(2, 1) == {"master": "bookworm", "web1": "bookworm", "web2": "bookworm", "web3": "trixie"}
     assert naming.wanted_hosts(0, 0) == {"master": "bookworm"}
+    assert naming.wanted_hosts(0, 0, database=True) == {"master": "bookworm", "db": "bookworm"}
+
+
+def test_what_a_host_is_by_its_name():
+    assert [naming.role(name) for name in ("master", "web1", "db")] == ["master", "web", "db"]
+    assert naming.Lab(pathlib.Path("/a")).machine("db").endswith("-d")
 
 
 def test_hosts_file_names_all_and_has_ipv6_for_itself():

@@ -66,7 +66,7 @@ def test_a_report_fits(data, health):
     for event in (data, {**data, "health": health} if isinstance(data, dict) else data):
         taken = incoming.report(event, NOW)
         if isinstance(taken, dict):
-            assert all(incoming.identity(line) is None or line for line in taken["deploys"])
+            assert all(incoming.identity(line) in (None, "") or line["id"] for line in taken["deploys"])
             assert fits({key: value for key, value in taken.items() if key != "deploys"})
             assert set(taken["open"]) <= set(incoming.BEACON)
 

@@ -82,10 +82,11 @@ class Fleet:
             names = [each.name for each in self.machines()]
             steps.run(["sh", image.LAB / "provision/keys.sh", self.lab.state / "keys", *names])
         off = [each for each in self.machines() if each.name in wanted and each.leader() is None]
+        # First: a master that hears of a minion before it has the key keeps it waiting.
+        self._introduce([each for each in self.machines() if each not in off and each.leader()])
         if off:
             with steps.step(f"booting {', '.join(each.name for each in off)}"):
                 self._boot(off)
-        self._introduce([each for each in self.machines() if each not in off and each.leader()])
         self._wait_answers(self._running_minions())
 
     def boot(self, name):

@@ -74,7 +74,8 @@ class Fleet:
 
     def heal(self, wanted, site=""):
         """Has monitoring look after the servers, or leave them to the test; site (str) is more pillar of the site."""
-        off = "beacons:\n  enabled: false\nschedule:\n  globoapp-highstate:\n    enabled: false\n"
+        off = "beacons: {enabled: false}\nschedule:\n"
+        off += "".join(f"  {name}: {{enabled: false}}\n" for name in ("globoapp-highstate", "globoapp-sync"))
         script = "mkdir -p /srv/pillar && cat > /srv/pillar/site.sls"
         self.exec("master", "sh", "-c", script, input=site + ("" if wanted else off) or "{}\n", check=True)
         self.ask("web*", "saltutil.refresh_pillar", "wait=True")

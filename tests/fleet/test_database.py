@@ -19,11 +19,11 @@ def database(fleet, first_deploy):
     """The machine "db", whose address and DATABASE_URL the pillar of the site names; switched off afterwards."""
     fleet.run("up", "--web", "2", "--db")
     machine = Server(fleet, "db")
-    site = {"globoapp": {
+    settings = {
         "environment": {"DATABASE_URL": machine.sh("cat /root/database.url"), "COMMENTS_PER_MINUTE": 100000},
         "connect": [f"{machine.address}:5432"],
-    }}  # fmt: skip
-    fleet.heal(False, json.dumps(site) + "\n")
+    }
+    fleet.heal(False, f"globoapp: {json.dumps(settings)}\n")
     yield machine
     fleet.heal(False)
     fleet.cut("db")

@@ -169,18 +169,19 @@ def several(glue, pillar, monkeypatch):
     """A Glue with the apps globoapp and shop, where each function of globolib says which app it was asked about."""
     pillar["globoapps"] = {"shop": {"port": 9000, "root": f"{pillar['globoapp']['root']}-shop"}}
     judged = {"healthy": True, "problems": [], "differences": [], "result": True}
-    theirs = [(answers, name) for name in PEOPLES - {"prune", "rollback"}]
-    for module, name in [*theirs, (going_back, "rollback"), (going_back, "pruned")]:
-        monkeypatch.setattr(module, name, lambda minion, *args: {**judged, "app": minion.app})
+    theirs = [(answers, name) for name in PEOPLES - {"prune", "rollback", "run"}]
+    for module, name in [*theirs, (answers, "command"), (going_back, "rollback"), (going_back, "pruned")]:
+        monkeypatch.setattr(module, name, lambda minion, *args: {**judged, "exit": 0, "app": minion.app})
     return glue()
 
 
 @pytest.mark.parametrize("name", sorted(PEOPLES))
 def test_every_function_takes_an_app(several, name):
-    assert several.call(f"globoapp.{name}")[0]["app"] == "globoapp"
-    assert several.call(f"globoapp.{name}", app="shop")[0]["app"] == "shop"
+    words = ["true"] if name == "run" else []
+    assert several.call(f"globoapp.{name}", *words)[0]["app"] == "globoapp"
+    assert several.call(f"globoapp.{name}", *words, app="shop")[0]["app"] == "shop"
     with pytest.raises(CommandExecutionError, match="app is 'shp': an unknown app; did you mean shop?"):
-        several.call(f"globoapp.{name}", app="shp")
+        several.call(f"globoapp.{name}", *words, app="shp")
 
 
 @pytest.mark.parametrize("name", sorted(PEOPLES))
@@ -188,7 +189,7 @@ def test_where_no_app_is_the_default_one_must_be_named(several, pillar, name):
     pillar["globoapps"]["billing"] = {"port": 9001}
     del pillar["globoapp"]
     with pytest.raises(CommandExecutionError, match="this host has several: shop, billing; say which one"):
-        several.call(f"globoapp.{name}")
+        several.call(f"globoapp.{name}", *(["true"] if name == "run" else []))
 
 
 def test_a_report_asks_all_apps(several, monkeypatch):

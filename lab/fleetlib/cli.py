@@ -19,7 +19,7 @@ def parser():
     """Returns the ArgumentParser of everything but what follows `salt`, `salt-run` and `exec HOST`."""
     top = argparse.ArgumentParser(
         prog="lab/fleet",
-        description="A Salt master, web servers and a database as real machines: systemd-nspawn, own addresses, own daemons.",
+        description="A Salt master, web servers and a database as real machines: systemd-nspawn, own daemons.",
         epilog="GLOBOAPP_LAB=name is another fleet of the same checkout; GLOBOAPP_SALT='salt~=3006.28' another Salt.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")

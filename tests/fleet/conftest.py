@@ -79,9 +79,7 @@ def first_deploy(fleet):
     """
     servers = [Server(fleet, name) for name in ("web1", "web2")]
     for server in servers:
-        if server.sh(
-            "ls -d /var/cache/salt/minion/extmods", check=False
-        ):  # brought at the boot, or of an earlier session
+        if server.sh("ls -d /var/cache/salt/minion/extmods", check=False):  # brought at the boot
             server.sh(f"systemctl stop salt-minion\n{WIPE}\nrm -rf {FORGOTTEN}; systemctl start salt-minion")
             until(lambda server=server: fleet.awake(server.name))
     seen, (_, web2) = types.SimpleNamespace(), servers

@@ -155,11 +155,12 @@ def test_power_cut_of_the_database(fleet, database, servers):
     web1, _ = servers
     with Poster(web1, "cut") as poster:
         fleet.cut("db")
-        until(lambda: poster.other, 60)
-        run = web1.apply("3.1", release_timeout=20)
-        assert run.code != 0
-        web1.assert_answers("3.0")
-        fleet.boot("db")
+        try:
+            until(lambda: poster.other, 60)
+            assert web1.apply("3.1", release_timeout=20).code != 0
+            assert web1.version() == "3.0"
+        finally:
+            fleet.boot("db")
         until(lambda: web1.get("/ready/")[0] == 200, 120)
         taken = len(poster.acknowledged)
         until(lambda: len(poster.acknowledged) > taken, 60)
@@ -188,18 +189,18 @@ def test_a_full_database_is_told_and_heals_by_itself(database, servers):
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
-    [(["alembic", "upgrade", "nowhere"], "nowhere"), (["sleep", "600"], "sleep 600")],
+    ("version", "command", "told"),
+    [("3.6", ["alembic", "upgrade", "nowhere"], "nowhere"), ("3.7", ["sleep", "600"], "sleep 600")],
 )
-def test_a_migration_that_fails_or_hangs_switches_nothing(servers, tmp_path, command, told):
+def test_a_migration_that_fails_or_hangs_switches_nothing(servers, tmp_path, version, command, told):
     web1, _ = servers
     pid = web1.main_pid("3.0")
-    with release(tmp_path, "3.9", base="3.1", release_command=command):
-        run = web1.apply("3.9", release_timeout=5)
+    with release(tmp_path, version, base="3.1", release_command=command):
+        run = web1.apply(version, release_timeout=5)
     assert run.code != 0 and told in run.failed
     assert web1.main_pid("3.0") == pid
     line = web1.ledger()[-1]
-    assert (line["version"], line["result"]) == ("3.9", "failed")
+    assert (line["version"], line["result"]) == (version, "failed")
     web1.assert_serves("3.0")
 
 

@@ -218,8 +218,8 @@ def run(command, timeout=60, app=None):
 
     .. code-block:: bash
 
-        salt 'web*' globoapp.run 'alembic current'
-        salt web1 globoapp.run 'alembic upgrade head' timeout=600
+        salt 'web*' globoapp.run 'python --version'
+        salt web1 globoapp.run 'python -c "import api"' timeout=20
     """
     answer = _call(app, answers.command, command, timeout)
     return _judged(answer, answer["exit"] == 0)

@@ -185,11 +185,11 @@ def test_every_function_takes_an_app(several, name):
 
 
 @pytest.mark.parametrize("name", sorted(PEOPLES))
-def test_where_no_app_is_the_default_one_must_be_named(several, pillar, name):
+def test_where_no_app_is_the_default_one_must_be_named(several, glue, pillar, name):
     pillar["globoapps"]["billing"] = {"port": 9001}
     del pillar["globoapp"]
     with pytest.raises(CommandExecutionError, match="this host has several: shop, billing; say which one"):
-        several.call(f"globoapp.{name}", *(["true"] if name == "run" else []))
+        glue().call(f"globoapp.{name}", *(["true"] if name == "run" else []))
 
 
 def test_a_report_asks_all_apps(several, monkeypatch):

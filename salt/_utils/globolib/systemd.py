@@ -134,14 +134,11 @@ def journal(name: str, lines: int = 15, invocation: str | None = None) -> list[s
 
 def ended(name: str) -> tuple[int | None, str]:
     """
-    How a unit that has failed ended: the exit code of its main process, None where a signal ended it; and systemd's
-    word for it, "success" where it has not failed.
+    How a unit that has failed ended: the exit code of its main process, None where it did not end by itself (a signal,
+    its deadline); and systemd's word for it, "success" where it has not failed.
     """
-    command = ["systemctl", "show", "--property", "Result,ExecMainCode,ExecMainStatus", "--", name]
-    said = commands.run(command).stdout.decode("utf-8", "replace")
-    shown = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
-    exited = shown.get("ExecMainCode") == "1"  # CLD_EXITED, sigaction(2)
-    return int(shown["ExecMainStatus"]) if exited else None, shown.get("Result", "success")
+    seen = unit(name)
+    return seen.status if seen.result == "exit-code" else None, seen.result
 
 
 def output(name: str, lines: int) -> list[str]:

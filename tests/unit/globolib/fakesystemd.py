@@ -70,10 +70,6 @@ class Systemd:
         verb, *names = words
         if refused := self._refused(" ".join([verb, *names[-1:]])):
             return 1, "", refused
-        if verb == "show" and names[0].startswith("Result,"):
-            known = self.state(names[1])
-            code = {"exit-code": 1, "success": 0}.get(known.result, 2)
-            return 0, f"ExecMainCode={code}\nExecMainStatus={known.status}\nResult={known.result}\n", ""
         if verb == "show" and names[0] == "DropInPaths":
             directory = pathlib.Path(self.layout.drop_ins())
             return 0, f"DropInPaths={' '.join(map(str, sorted(directory.glob('*.conf'))))}\n", ""

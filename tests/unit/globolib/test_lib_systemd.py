@@ -212,12 +212,13 @@ def test_the_output_of_a_unit_is_all_that_it_wrote_and_nothing_of_systemds(progr
     [
         (1, 3, "exit-code", (3, "exit-code")),
         (2, 15, "timeout", (None, "timeout")),
+        (1, 0, "timeout", (None, "timeout")),  # it took its end in order: that is no success
         (2, 9, "oom-kill", (None, "oom-kill")),
         (0, 0, "success", (None, "success")),
     ],
 )
 def test_how_a_unit_ended(programs, code, status, result, told):
-    programs.says("systemctl", "show", f"Result={result}\nExecMainCode={code}\nExecMainStatus={status}\n")
+    programs.says("systemctl", "show", f"Id=x.service\nResult={result}\nExecMainCode={code}\nExecMainStatus={status}\n")
     assert systemd.ended("x.service") == told
 
 

@@ -160,9 +160,8 @@ class Fleet:
         minions = " ".join(name for name in self.suites if name != "master")
         started = []
         for each in machines:
-            provision = f"minion.sh /run/lab/checkout /run/lab/keys {each.name} {self.addresses()['master']}"
-            if each.name == naming.DATABASE:
-                provision = provision.replace("minion.sh", f"db.sh {each.address} {self.subnet}")
+            script = f"db.sh {each.address} {self.subnet}" if each.name == naming.DATABASE else "minion.sh"
+            provision = f"{script} /run/lab/checkout /run/lab/keys {each.name} {self.addresses()['master']}"
             if each.name == "master":
                 provision = f"master.sh /run/lab/checkout /run/lab/keys {minions}"
             if not (each.disk / "provisioned").exists():

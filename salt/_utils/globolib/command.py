@@ -81,8 +81,7 @@ def run(settings: Settings, words: Sequence[str], environment: str, seconds: flo
     """
     layout, name = settings.layout, settings.release
     unit = layout.instance(f"{ONCE if once else ''}{name}-{uuid.uuid4().hex[:8]}", COMMAND)
-    if systemd.borrow_drop_ins(layout, name, COMMAND):
-        systemd.systemctl("daemon-reload")
+    trial.define(settings, COMMAND, {})
     properties = [f"--property={line}" for line in units.command_properties(settings, environment, seconds)]
     # systemd reads a variable in $X, and one dollar in two.
     escaped = [word.replace("$", "$$") for word in words]

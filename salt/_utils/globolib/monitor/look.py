@@ -27,12 +27,13 @@ API = "api"
 def begin(minion: Minion) -> Memory:
     """What is remembered of an app between looks, at the first one. The first app's looks are at the host, too."""
     if minion.app != minion.apps[0]:
-        return Memory(_layout(minion), minion.cache, host=False)
-    beside = tuple(_layout(minion.for_app(name)) for name in minion.apps[1:])
-    return Memory(_layout(minion), minion.cache, beside)
+        return Memory(layout(minion), minion.cache, host=False)
+    beside = tuple(layout(minion.for_app(name)) for name in minion.apps[1:])
+    return Memory(layout(minion), minion.cache, beside)
 
 
-def _layout(minion: Minion) -> Layout:
+def layout(minion: Minion) -> Layout:
+    """Where the app is, by its pillar alone."""
     section = minion.pillar_section
     name = section.get("name") if isinstance(section.get("name"), str) else Settings.name
     return Settings(name=str(name), root=root_of(minion.pillar, minion.app)).layout

@@ -23,12 +23,12 @@ NOTHING: Mapping[str, Any] = {
 
 
 def _acknowledged(minion: Minion) -> str:
-    return look.begin(minion).layout.own_file("acknowledged.json")
+    return look.layout(minion).own_file("acknowledged.json")
 
 
 def unacknowledged(minion: Minion) -> list[ledger.Entry]:
     """The ledger lines that the master has not yet said it has, oldest first."""
-    entries = list(ledger.read(look.begin(minion).layout.ledger))
+    entries = list(ledger.read(look.layout(minion).ledger))
     try:
         known = files.read_json(_acknowledged(minion))
     except ValueError:

@@ -47,6 +47,11 @@ def _is_sound(alert: Mapping[str, Any]) -> bool:
     return texts and is_key(f"{alert['since']}-{alert['id']}")
 
 
+def _of(minion: str) -> Callable[[str], bool]:
+    """Whether a key of an alert is one of a server's."""
+    return lambda key: key.rpartition(":")[0] == minion
+
+
 def healing_place(minion: str, app: str) -> tuple[str, str]:
     """Bank and key of what is known of the healing of an app."""
     return ("healing", minion) if app == DEFAULT else (f"healing-of/{minion}", app)
@@ -102,14 +107,10 @@ class Watch:
         if not self._heard(minion, app):
             return None
         what = subject(event["probe"], app)
-        if app != DEFAULT and len(self._opened(minion)) > MOST_OPEN:
+        if app != DEFAULT and sum(map(_of(minion), self.store.keys("open"))) > MOST_OPEN:
             self._refuse(minion, f"it has more than {MOST_OPEN} open alerts, and says one of {app}")
             return None
         return self._edge(minion, what, event["state"], event)
-
-    def _opened(self, minion: str) -> list[str]:
-        """The keys of the open alerts of a server."""
-        return [key for key in self.store.keys("open") if key.rpartition(":")[0] == minion]
 
     def _edge(self, minion: str, what: str, state: str, data: Mapping[str, Any]) -> Record | None:
         """``what`` is a probe, of an app: :func:`globolib.apps.subject`."""
@@ -287,7 +288,7 @@ class Watch:
             heard = {"heard": ledger.now(), "heard_epoch": time.time(), "report": taken}
             self.store.put("servers", minion, heard)
         self.deployed(minion, deploys)
-        mine = self.store.records("open", lambda key: key.rpartition(":")[0] == minion)
+        mine = self.store.records("open", _of(minion))
         opened = {key.rpartition(":")[2]: alert for key, alert in mine.items()}
         for what, track in taken["open"].items():
             cleared = str((self.store.get("cleared", f"{minion}:{what}") or {}).get("until", ""))

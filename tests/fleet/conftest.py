@@ -121,3 +121,19 @@ def alone(fleet):
     yield give
     for server in made:
         server.wipe()
+
+
+@pytest.fixture
+def web1(fleet, serving_1_0):
+    """web1, serving 1.0."""
+    server = Server(fleet, "web1")
+    server.deploy("1.0", port=8000)
+    return server
+
+
+@pytest.fixture
+def watched(fleet, web1):
+    """web1 with monitoring, which heals."""
+    fleet.heal(True)
+    yield web1
+    fleet.heal(False)

@@ -52,6 +52,10 @@ class Fleet:
         """Runs salt on the master and returns its CompletedProcess, whatever the exit code."""
         return self.run("salt", *args, check=check, **kwargs)
 
+    def runner(self, *words):
+        """Runs a runner on the master and returns its data."""
+        return json.loads(self.run("salt-run", "--out=json", "--log-level=quiet", *words).stdout)
+
     def ask(self, target, function, *args, **patience):
         """Has the master ask minions as `salt` does, and returns what they returned: {minion: data}."""
         question, answer = json.dumps({"tgt": target, "fun": function, "arg": args, **patience}), ""

@@ -132,8 +132,8 @@ def test_each_is_healed_alone(web, app, say):
     assert main_pids(web, app) == others_before
     last = web.call("globoapp.history", "limit=1", f"app={app}")[0]
     assert (last["action"], last.get("app", "globoapp")) == ("repair", app)
-    done = web.fleet.run("salt-run", "--out=json", "--log-level=quiet", "globoapp.alerts", "from=2020-01-01")
-    assert app in {one.get("app", "globoapp") for one in json.loads(done.stdout)["history"] if one["probe"] == "api"}
+    alerts = web.fleet.runner("globoapp.alerts", "from=2020-01-01")["history"]
+    assert app in {one.get("app", "globoapp") for one in alerts if one["probe"] == "api"}
 
 
 @pytest.mark.parametrize("app", VERSIONS)
@@ -157,8 +157,7 @@ def test_a_bad_release_of_one_leaves_the_others(web):
 
 def test_the_master_shows_each(web):
     def shown():
-        done = web.fleet.run("salt-run", "--out=json", "--log-level=quiet", "globoapp.inventory")
-        return json.loads(done.stdout)
+        return web.fleet.runner("globoapp.inventory")
 
     web.call("globoapp.health", "report=True")
     until(lambda: {"web1", "web1/httpbin", "web1/site"} <= set(shown()), 90)

@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 from polling import until
 from releases import release
-from server import ROOT, Server
+from server import ROOT
 from test_bad_releases import SICK_AFTER_SWITCH
 
 
@@ -25,22 +25,6 @@ def kept(server, content_id):
     """Whether a comment is still there."""
     status, body = server.get(f"/api/comment/list/{content_id}")
     return status == 200 and "kept" in body
-
-
-@pytest.fixture
-def web1(fleet, serving_1_0):
-    """web1, serving 1.0."""
-    server = Server(fleet, "web1")
-    server.deploy("1.0", port=8000)
-    return server
-
-
-@pytest.fixture
-def watched(fleet, web1):
-    """web1 with monitoring, which heals."""
-    fleet.heal(True)
-    yield web1
-    fleet.heal(False)
 
 
 def test_a_client_cannot_occupy_what_the_health_check_asks(watched):

@@ -30,8 +30,7 @@ class Master:
 
     def run(self, *words):
         """Runs a runner and returns its data."""
-        done = self.fleet.run("salt-run", "--out=json", "--log-level=quiet", *words)
-        return json.loads(done.stdout)
+        return self.fleet.runner(*words)
 
     def sh(self, script):
         return self.fleet.exec("master", "sh", "-c", script, check=True).stdout.strip()

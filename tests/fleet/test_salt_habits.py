@@ -1,7 +1,5 @@
 """What people do to Salt itself: caches cleared, beacons switched off, parts of the states, a queue, another user."""
 
-import json
-
 import pytest
 from polling import until
 from server import Server
@@ -10,25 +8,15 @@ UNIT = "globoapp@PACK1_0.service"
 
 
 @pytest.fixture
-def web1(fleet, serving_1_0):
-    """web1, serving 1.0."""
-    server = Server(fleet, "web1")
-    server.deploy("1.0", port=8000)
-    return server
-
-
-@pytest.fixture
-def watched(fleet, web1):
-    """web1 while monitoring looks after it."""
-    fleet.heal(True)
+def watched(fleet, watched):
+    """The same, once the master knows that monitoring looks after it."""
     until(lambda: inventory(fleet)["web1"]["watched"], 120)
-    yield web1
-    fleet.heal(False)
+    return watched
 
 
 def inventory(fleet):
     """What the master knows of each server."""
-    return json.loads(fleet.run("salt-run", "--out=json", "--log-level=quiet", "globoapp.inventory").stdout)
+    return fleet.runner("globoapp.inventory")
 
 
 def restarted(server):

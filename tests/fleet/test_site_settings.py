@@ -5,15 +5,6 @@ import json
 import pytest
 from polling import until
 from releases import release
-from server import Server
-
-
-@pytest.fixture
-def web1(fleet, serving_1_0):
-    """web1, serving 1.0."""
-    server = Server(fleet, "web1")
-    server.deploy("1.0", port=8000)
-    return server
 
 
 @pytest.fixture

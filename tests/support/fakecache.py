@@ -1,4 +1,6 @@
-"""Salt's cache layer for tests that need no Salt."""
+"""Salt's cache layer for tests that need no Salt, and a record of it."""
+
+NOW = "2026-11-23T16:00:00.000Z"
 
 
 class Cache:
@@ -26,3 +28,8 @@ class Cache:
 
     def list(self, bank):
         return list(self._bank(bank))
+
+
+def alert(host="web1", probe="api", **more):
+    """The record of an open alert."""
+    return {"id": "i", "host": host, "probe": probe, "since": NOW, "until": None, "message": "m", **more}

@@ -12,8 +12,10 @@ import zipfile
 
 import pytest
 from artifacts import LOCK, MANIFEST, seal
+from fakecache import Cache
 from globolib import release
 from globolib.minion import Minion
+from globolib.monitor.store import Store
 from globolib.settings import Settings
 from machine import Machine
 
@@ -89,6 +91,18 @@ def owner(monkeypatch):
     """Releases belong to who runs the tests."""
     monkeypatch.setattr(release, "OWNER", (os.geteuid(), os.getegid()))
     return os.geteuid(), os.getegid()
+
+
+@pytest.fixture
+def cache():
+    """Salt's cache layer, empty."""
+    return Cache()
+
+
+@pytest.fixture
+def store(cache, tmp_path):
+    """The master's records, in that cache."""
+    return Store(cache, str(tmp_path))
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o000])

@@ -3,29 +3,12 @@
 import time
 
 import pytest
-from fakecache import Cache
+from fakecache import NOW, alert
 from globolib.errors import Failure
 from globolib.monitor import inventory, metrics
-from globolib.monitor.store import Store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_lib_master_incoming import EVENT, HOSTILE
-
-NOW = "2026-11-23T16:00:00.000Z"
-
-
-@pytest.fixture
-def cache():
-    return Cache()
-
-
-@pytest.fixture
-def store(cache, tmp_path):
-    return Store(cache, str(tmp_path))
-
-
-def alert(host="web1", probe="api", **more):
-    return {"id": "i", "host": host, "probe": probe, "since": NOW, "until": None, "message": "m", **more}
 
 
 def server(**more):

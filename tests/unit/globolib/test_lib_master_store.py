@@ -9,16 +9,6 @@ from globolib.monitor import store as stores
 from globolib.monitor.accepted import Accepted
 
 
-@pytest.fixture
-def cache():
-    return Cache()
-
-
-@pytest.fixture
-def store(cache, tmp_path):
-    return stores.Store(cache, str(tmp_path))
-
-
 def test_put_get_drop_keys_records(store):
     store.put("open", "web2:api", {"n": 2})
     store.put("open", "web1:api", {"n": 1})

@@ -8,26 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import requests
-from fakecache import Cache
+from fakecache import NOW, alert
 from globolib.monitor import notice, notify, webhook
-from globolib.monitor.store import Store
 from machine import wait
-
-NOW = "2026-11-23T16:00:00.000Z"
-
-
-@pytest.fixture
-def cache():
-    return Cache()
-
-
-@pytest.fixture
-def store(cache, tmp_path):
-    return Store(cache, str(tmp_path))
-
-
-def alert(host="web1", probe="api", **more):
-    return {"id": "i", "host": host, "probe": probe, "since": NOW, "until": None, "message": "m", **more}
 
 
 class Hook:

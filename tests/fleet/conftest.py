@@ -13,7 +13,7 @@ import types
 import pytest
 from machines import CHECKOUT, Fleet
 from polling import until
-from server import WIPE, Server, apply
+from server import WIPE, Server, all_green, apply
 
 # Fresh minions come first, then what takes longest; what makes the most of a mess comes last: the machine with the
 # database stays in the fleet, switched off.
@@ -100,8 +100,7 @@ def first_deploy(fleet):
 def serving_1_0(fleet, first_deploy):
     """Both web servers serve 1.0 on port 8000, whatever an earlier test left."""
     until(lambda: fleet.awake("web1", "web2"), 120)  # what an earlier test has restarted comes back by itself
-    for run in apply(fleet, "web*", "1.0", port=8000).values():
-        run.green()
+    all_green(apply(fleet, "web*", "1.0", port=8000))
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,13 @@ class Run:
         return self
 
 
+def all_green(runs):
+    """Fails the test unless every state of each {minion: Run} succeeded, saying what each server said; returns them."""
+    said = "\n".join(f"{minion}: exit code {run.code}\n{run.failed or run.text}" for minion, run in runs.items())
+    assert {(run.code, *sorted(run.results, key=str)) for run in runs.values()} == {(0, True)}, said
+    return runs
+
+
 def release_of(version):
     """The release of a version: 1.0 is PACK1_0."""
     return "PACK" + version.replace(".", "_")

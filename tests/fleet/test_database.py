@@ -9,7 +9,7 @@ import pytest
 from load import Load
 from polling import until
 from releases import release
-from server import Server, apply
+from server import Server, all_green, apply
 
 HANGS = {"release_command": ["sleep", "600"]}
 
@@ -33,8 +33,7 @@ def database(fleet, first_deploy):
 def servers(fleet, database, alone):
     """web1 and web2 with 3.0, deployed at once to servers that have seen nothing."""
     made = [alone("web1"), alone("web2")]
-    for run in apply(fleet, "web*", "3.0").values():
-        run.green()
+    all_green(apply(fleet, "web*", "3.0"))
     return made
 
 

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from server import ROOT, WIPE, Server, apply, highstate
+from server import ROOT, WIPE, Server, all_green, apply, highstate
 
 # What a person reads, in the order of the run.
 STEPS = [
@@ -63,14 +63,14 @@ def web2(fleet):
 
 def changed(runs):
     """{minion: IDs of what changed} of green runs."""
-    return {name: run.green().changed for name, run in runs.items()}
+    return {name: run.changed for name, run in all_green(runs).items()}
 
 
 def test_the_first_command_on_fresh_minions_works(first):
     assert first.cached == {"web1": "", "web2": ""}, "the minions were not fresh"
     assert set(first.deploy) == {"web1", "web2"}
-    for run in first.deploy.values():
-        assert [one for one in run.green().ids if "monitor" not in one] == STEPS
+    for run in all_green(first.deploy).values():
+        assert [one for one in run.ids if "monitor" not in one] == STEPS
 
 
 def test_a_dry_run_on_a_bare_host_touches_nothing_and_tells_the_truth(first):

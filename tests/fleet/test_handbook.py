@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from documents import CHECKOUT, PAGES, commands, examples, missing, public_functions
-from server import apply
+from server import all_green, apply
 
 MASTER = 'salt() { lab/fleet salt "$@"; }; salt-run() { lab/fleet salt-run "$@"; }; '
 FILES = [path for name in ("_modules", "_runners") for path in sorted((CHECKOUT / "salt" / name).glob("*.py"))]
@@ -37,8 +37,7 @@ def shell(fleet, text):
 def both_versions(fleet):
     """1.0, then 1.1 on both web servers."""
     for version in ("1.0", "1.1"):
-        for run in apply(fleet, "web*", version, port=8000).values():
-            run.green()
+        all_green(apply(fleet, "web*", version, port=8000))
 
 
 @pytest.fixture

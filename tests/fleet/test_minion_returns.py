@@ -13,4 +13,4 @@ def test_a_killed_minion_answers_again(fleet):
     web1.sh(f"kill -9 {pid}")
     until(lambda: web1.sh("systemctl show -P MainPID salt-minion") not in ("0", pid))
     until(lambda: not web1.sh(f"ps -o pid= --pid {children}", check=False))
-    until(lambda: web1.call("test.ping"), 120)
+    until(lambda: fleet.awake("web1"), 120)

@@ -99,20 +99,27 @@ def release_of(version):
     return "PACK" + version.replace(".", "_")
 
 
-def words(target, version=None, port=None, test=False, app=None, pillar=None, **settings):
-    """
-    The words of `lab/fleet` that deploy, with QUICK and other settings (and more pillar); without a version what stands
-    stays.
-    """
-    pillar = {"globoapp": {**QUICK, **settings}, **({"app": app} if app else {}), **(pillar or {})}
-    pillar |= {"version": version} if version is not None else {}
-    pillar |= {"port": port} if port is not None else {}
-    said = ["salt", "--out=json", "--timeout=120", target, "state.apply", "globoapp", f"pillar={json.dumps(pillar)}"]
-    return said + (["test=True"] if test else [])
+def pillar_of(version=None, port=None, app=None, pillar=None, **settings):
+    """The pillar of a deploy: QUICK, other settings, and more pillar. Without a version, the deployed one stays."""
+    said = {"globoapp": {**QUICK, **settings}, "app": app, "version": version, "port": port}
+    return {key: value for key, value in said.items() if value is not None} | (pillar or {})
+
+
+def words(target, version=None, **wanted):
+    """The words of `lab/fleet` that deploy, as a person types them."""
+    pillar = json.dumps(pillar_of(version, **wanted))
+    return ["salt", "--out=json", "--timeout=120", target, "state.apply", "globoapp", f"pillar={pillar}"]
+
+
+def run_of(code, answer):
+    """The Run of what a minion returned: states, or words."""
+    states = answer.values() if isinstance(answer, dict) else []
+    comments = [str(one["comment"]) for one in states] or [str(answer)]
+    return Run(code, sorted(states, key=lambda one: one["__run_num__"]), "\n".join(comments))
 
 
 def runs(done):
-    """{minion: Run} of a finished command with --out=json."""
+    """{minion: Run} of a finished command with --out=json; its exit code is that of all minions."""
     found, rest, text = {}, done.stdout.strip(), done.stdout + done.stderr
     # One document for each minion, one after the other: with --static the exit code is always 0.
     while rest:
@@ -121,22 +128,25 @@ def runs(done):
         except ValueError:
             raise AssertionError(f"no JSON: {text}") from None
         rest = rest[end:].strip()
-        for minion, answer in answers.items():
-            states = answer.values() if isinstance(answer, dict) else []
-            comments = [str(one["comment"]) for one in states] or [str(answer)]
-            ordered = sorted(states, key=lambda one: one["__run_num__"])
-            found[minion] = Run(done.returncode, ordered, "\n".join(comments))
+        found |= {minion: run_of(done.returncode, answer) for minion, answer in answers.items()}
     return found
 
 
-def apply(fleet, target, version=None, **settings):
+def ask(fleet, target, function, *args, test=False, **kwargs):
+    """Has the master run states, without a second for `salt` to begin: {minion: Run}, each with its own exit code."""
+    kwargs |= {"test": True} if test else {}
+    answers = fleet.ask(target, function, *args, kwarg=kwargs, timeout=120, full_return=True)
+    return {minion: run_of(one.get("retcode", 1), one.get("ret")) for minion, one in answers.items()}
+
+
+def apply(fleet, target, version=None, test=False, **wanted):
     """state.apply globoapp on several servers: {minion: Run}."""
-    return runs(fleet.run(*words(target, version, **settings), check=False))
+    return ask(fleet, target, "state.apply", "globoapp", test=test, pillar=pillar_of(version, **wanted))
 
 
-def highstate(fleet, target, *more):
+def highstate(fleet, target, **more):
     """state.highstate, as the schedule runs it: {minion: Run}."""
-    return runs(fleet.salt("--out=json", "--timeout=120", target, "state.highstate", *more))
+    return ask(fleet, target, "state.highstate", **more)
 
 
 class Server:
@@ -150,16 +160,15 @@ class Server:
 
     def apply(self, version=None, **settings):
         """Deploys, and returns the Run, whatever came of it."""
-        done = self.fleet.run(*words(self.name, version, **settings), check=False)
-        return runs(done).get(self.name) or Run(done.returncode, [], done.stdout + done.stderr)
+        return apply(self.fleet, self.name, version, **settings).get(self.name) or Run(1, [], "no answer")
 
     def deploy(self, version, **settings):
         """Deploys and fails the test when that fails; returns the Run."""
         return self.apply(version, **settings).green()
 
-    def highstate(self, *more):
+    def highstate(self, **more):
         """state.highstate: the Run."""
-        return highstate(self.fleet, self.name, *more)[self.name]
+        return highstate(self.fleet, self.name, **more)[self.name]
 
     def call(self, function, *args):
         """Runs a function by salt and returns its data, None when there was no answer; the exit code is left aside."""

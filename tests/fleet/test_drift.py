@@ -72,7 +72,7 @@ def test_a_highstate_puts_it_right(web, drift):
     script, steps = DRIFT[drift]
     web.sh(script)
     lines = len(web.ledger())
-    dry = web.highstate("test=True")
+    dry = web.highstate(test=True)
     assert dry.code == 0, dry.failed
     assert set(steps) <= set(dry.changed), "the dry run did not see it"
     run = web.highstate().green()

@@ -156,9 +156,45 @@ def test_the_root_may_lie_behind_a_link(alone):
         web2.sh("rm -rf /opt/globoHUB /srv/globoHUB")
 
 
-def test_the_kernel_ending_a_worker_for_its_memory_does_not_end_the_service(web1):
-    # What systemd does then. No lab machine has a memory controller of its own to make it happen.
-    assert web1.sh("systemctl show -P OOMPolicy globoapp@PACK1_0.service") == "continue"
+# A page that wants more memory than its worker may have.
+GREEDY = """
+@app.route("/eat")
+def eat():
+    return str(len(bytearray(400 * 2**20)))
+"""
+
+
+@pytest.fixture
+def little_memory(web1):
+    """A function that lets a process have 200 MiB. The kernel's own controller is mounted for it: systemd has none in a
+    lab machine."""
+    group = "/run/memory/little"
+    web1.sh(f"mkdir -p /run/memory && mount -t cgroup -o memory none /run/memory && mkdir {group}")
+    web1.sh(f"echo {200 * 2**20} >{group}/memory.limit_in_bytes")
+
+    def limit(pid):
+        web1.sh(f"echo {pid} >{group}/cgroup.procs")
+
+    limit.kills = lambda: int(web1.sh(f"awk '/^oom_kill /{{print $2}}' {group}/memory.oom_control"))
+    yield limit
+    web1.sh(f"rmdir {group}; umount /run/memory && rmdir /run/memory")
+
+
+def test_a_worker_that_the_kernel_ends_for_its_memory_does_not_end_the_service(web1, little_memory, tmp_path):
+    health = {"json": {"status": "OK", "version": "9.71"}}
+    with release(tmp_path, "9.71", base="2.0", after=GREEDY, health=health):
+        web1.deploy("9.71")
+        pid = web1.main_pid("9.71")
+        # What systemd does where it is told of it, which needs its memory controller.
+        assert web1.sh("systemctl show -P OOMPolicy globoapp@PACK9_71.service") == "continue"
+        comment(web1, "before-the-kill")
+        for worker in web1.sh(f"ps -o pid= --ppid {pid}").split():
+            little_memory(worker)
+        assert web1.get("/eat")[0] is None
+        assert little_memory.kills() >= 1
+        until(lambda: kept(web1, "before-the-kill"))
+        assert web1.main_pid("9.71") == pid
+        web1.deploy("1.0")
 
 
 def test_a_limit_of_the_site_holds_for_the_trial_too(web1):

@@ -198,20 +198,22 @@ def pending():
     return __salt__["globoapp_watch.pending"]()
 
 
-def dead_letters(drop=False):
+def dead_letters(drop=False, retry=False):
     """
     Notifications that could not be delivered, with ``why``.
 
     drop
         Forget them afterwards.
+    retry
+        Queue them again: after a wrong token was put right, say.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run globoapp.dead_letters
+        salt-run globoapp.dead_letters retry=True
     """
-    return __salt__["globoapp_watch.dead_letters"](drop)
+    return __salt__["globoapp_watch.dead_letters"](drop, retry)
 
 
 def alert(minion, data):

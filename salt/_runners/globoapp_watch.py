@@ -207,7 +207,7 @@ def pending():
     return _notifier().pending()
 
 
-def dead_letters(drop=False):
+def dead_letters(drop=False, retry=False):
     """
     See :func:`globoapp.dead_letters`.
 
@@ -217,4 +217,4 @@ def dead_letters(drop=False):
 
         salt-run globoapp_watch.dead_letters
     """
-    return _notifier().dead_letters(drop)
+    return _notifier().dead_letters(drop, retry)

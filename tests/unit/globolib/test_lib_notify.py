@@ -157,6 +157,18 @@ def test_one_that_is_refused_is_given_up_at_once_and_delays_nothing(store, hook,
     assert (letter["message"], letter["why"]) == ("m2", f"the webhook at hook.example refused it: status {status}")
 
 
+def test_what_was_given_up_is_sent_again_on_demand(store, cache, hook):
+    queue(store, 1)
+    cache.records["globoapp/queue"][f"{2:020}"] = "torn"
+    hook.answer = 401
+    sender = notifier(store, hook, {"url": URL})
+    assert sender.deliver()["dead"] == 2
+    hook.answer = 200
+    assert [letter["message"] for letter in sender.dead_letters(retry=True)] == ["m1", None]
+    assert sender.deliver() == {"sent": 1, "waiting": 0, "unwanted": 0, "dead": 0}
+    assert [letter["message"] for letter in sender.dead_letters()] == [None]  # nothing of it can be sent
+
+
 @pytest.mark.parametrize(
     ("told", "pause"),
     [("7", 7), ("21600", 300), ("0", 1), ("-5", 1), ("Wed, 21 Oct 2099 07:28:00 GMT", 1), ("\u0663", 1)],

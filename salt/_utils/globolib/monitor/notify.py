@@ -128,11 +128,17 @@ class Notifier:
         """What has not been delivered yet, oldest first: ``[{"host", "probe", "state", "time", "message"}]``."""
         return [_told(entry) for entry in self.store.records("queue").values()]
 
-    def dead_letters(self, drop: bool = False) -> list[dict[str, Any]]:
-        """What could not be delivered, with ``why``; with ``drop`` it is forgotten afterwards."""
+    def dead_letters(self, drop: bool = False, retry: bool = False) -> list[dict[str, Any]]:
+        """
+        What could not be delivered, with ``why``. With ``retry`` it is queued again, as new; with ``drop`` (also what
+        holds no alert that could be sent) it is forgotten afterwards.
+        """
         letters = self.store.records("dead")
-        if drop:
-            for key in letters:
+        for key, entry in letters.items():
+            again = retry and isinstance(entry.get("alert"), Mapping)
+            if again:
+                self.store.put("queue", key, {name: entry[name] for name in entry.keys() - {"why", "attempts"}})
+            if again or drop:
                 self.store.drop("dead", key)
         return [{**_told(entry), "why": entry.get("why")} for entry in letters.values()]
 

@@ -93,15 +93,15 @@ def forget(host):
     return _call(records.forget, _store(), host)
 
 
-def alerts(until=None, host=None, **kwargs):
+def alerts(until=None, host=None, app=None, **kwargs):
     """
     What is open now, and what was in a span of time.
 
     from, until
         Days or times in UTC (``2026-11-23``, ``2026-11-23T16:00``). With either, ``history`` lists the alerts
         that were open at some time between them.
-    host
-        Only those of this server.
+    host, app
+        Only those of this server, of this app.
 
     Returns ``{"open": [alert, ...], "history": [alert, ...]}``, oldest first; an alert is ``{"id", "host", "probe",
     "since", "until": None while open, "message", "value", "threshold", "slow", "reminders"}``.
@@ -113,15 +113,15 @@ def alerts(until=None, host=None, **kwargs):
         salt-run globoapp.alerts
         salt-run globoapp.alerts from=2026-11-23 until=2026-11-24
     """
-    return _call(records.alerts, _store(), kwargs, until, host)
+    return _call(records.alerts, _store(), kwargs, until, host, app)
 
 
-def history(host=None, until=None, limit=50, **kwargs):
+def history(host=None, until=None, limit=50, app=None, **kwargs):
     """
     Every deploy on every server, newest first.
 
-    host
-        Only those of this server.
+    host, app
+        Only those of this server, of this app.
     from, until
         Days or times in UTC.
     limit
@@ -136,7 +136,7 @@ def history(host=None, until=None, limit=50, **kwargs):
         salt-run globoapp.history
         salt-run globoapp.history host=web1 from=2026-11-01 limit=0
     """
-    return _call(records.history, _store(), kwargs, host, until, int(limit))
+    return _call(records.history, _store(), kwargs, host, until, int(limit), app)
 
 
 def metrics(path=TEXTFILE):

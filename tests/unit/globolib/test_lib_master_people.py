@@ -75,6 +75,20 @@ def test_a_span_of_time(store):
             inventory.alerts(store, arguments)
 
 
+def test_one_app(store):
+    fill(store)
+    store.put("open", "web1:shop:api", {**alert(), "app": "shop"})
+    store.put("past", f"{NOW}-s", {**alert(until=NOW), "app": "shop"})
+    store.put("deploys/web1", "b" * 32, {"time": NOW, "version": "7.0", "result": "success", "app": "shop"})
+    span = {"from": "2026-01-01"}
+    for app in ("shop", "globoapp"):
+        told = inventory.alerts(store, span, app=app)
+        assert {each.get("app", "globoapp") for each in told["open"] + told["history"]} == {app}
+    assert [entry["version"] for entry in inventory.history(store, {}, app="shop")] == ["7.0"]
+    assert [entry["version"] for entry in inventory.history(store, {}, app="globoapp")] == ["1.0"]
+    assert len(inventory.history(store, {})) == 2
+
+
 def test_forget(store):
     fill(store)
     store.put("cleared", "web1:api", {"until": NOW})

@@ -165,13 +165,20 @@ def between(arguments: Mapping[str, Any], until: Any) -> tuple[str, str]:
     return low, (_time("until", until) + "~" if until is not None else "~")
 
 
-def alerts(store: Store, arguments: Mapping[str, Any], until: Any = None, host: str | None = None) -> Record:
+def _meant(entry: Record, host: str | None, app: str | None) -> bool:
+    """Whether an alert or a deploy is of this server and this app; None: of any."""
+    return host in (None, entry.get("host")) and app in (None, entry.get("app", DEFAULT))
+
+
+def alerts(
+    store: Store, arguments: Mapping[str, Any], until: Any = None, host: str | None = None, app: str | None = None
+) -> Record:
     """
     What is open now, and with ``from`` or ``until`` what was in a span of time: ``{"open": [...], "history": [...]}``.
     """
     low, high = between(arguments, until)
     now = _sound(store.records("open"), "host", "since")
-    opened = sorted((alert for alert in now if host in (None, alert["host"])), key=lambda alert: alert["since"])
+    opened = sorted((alert for alert in now if _meant(alert, host, app)), key=lambda alert: alert["since"])
     answer: Record = {"open": opened}
     if arguments.get("from") or until:
         past = [*_sound(store.records("past", lambda key: key <= high), "host", "since"), *opened]
@@ -179,7 +186,7 @@ def alerts(store: Store, arguments: Mapping[str, Any], until: Any = None, host: 
             (
                 alert
                 for alert in past
-                if host in (None, alert["host"]) and alert["since"] <= high and (alert.get("until") or "~") >= low
+                if _meant(alert, host, app) and alert["since"] <= high and (alert.get("until") or "~") >= low
             ),
             key=lambda alert: alert["since"],
         )
@@ -191,15 +198,20 @@ def _deploys(store: Store, host: str) -> list[Record]:
 
 
 def history(
-    store: Store, arguments: Mapping[str, Any], host: str | None = None, until: Any = None, limit: int = 50
+    store: Store,
+    arguments: Mapping[str, Any],
+    host: str | None = None,
+    until: Any = None,
+    limit: int = 50,
+    app: str | None = None,
 ) -> list[Record]:
-    """Every deploy on every server (or on one), newest first; ``limit`` 0 is all."""
+    """Every deploy on every server (or on one, or of one app), newest first; ``limit`` 0 is all."""
     low, high = between(arguments, until)
     entries = [
         entry
         for minion in ([host] if host else store.keys("servers"))
         for entry in _deploys(store, minion)
-        if low <= entry["time"] <= high
+        if low <= entry["time"] <= high and _meant(entry, None, app)
     ]
     entries.sort(key=lambda entry: str(entry["time"]), reverse=True)
     return entries[:limit] if limit else entries

@@ -98,3 +98,27 @@ def test_a_minion_without_processes_of_its_own_for_jobs(web1):
     finally:
         web1.sh(f"rm {conf}; systemctl restart salt-minion")
         until(lambda: web1.fleet.awake("web1"))
+
+
+def test_limits_and_accounts_of_pillar_hold(alone):
+    web2 = alone("web2")
+    web2.sh("groupadd --gid 4321 web-team")
+    try:
+        web2.deploy(
+            "2.0", workers=3, threads=2, memory_max="256M", cpu_quota="150%", tasks_max=64, umask="0027",
+            access_log=True, user="web-app", uid=4320, group="web-team",
+        )  # fmt: skip
+        pid = web2.main_pid("2.0")
+        shown = web2.sh("systemctl show -p MemoryMax,CPUQuotaPerSecUSec,TasksMax globoapp@PACK2_0.service")
+        assert set(shown.splitlines()) == {"MemoryMax=268435456", "CPUQuotaPerSecUSec=1.500000s", "TasksMax=64"}
+        workers = web2.sh(f"ps -o pid= --ppid {pid}").split()
+        assert len(workers) == 3
+        for each in (pid, *workers):
+            status = web2.sh(f"cat /proc/{each}/status")
+            assert dict(line.split(":\t") for line in status.splitlines())["Umask"] == "0027"
+            assert web2.sh(f"ps -o uid=,gid= -p {each}").split() == ["4320", "4321"]
+        assert web2.get("/status/?seen=in-the-journal")[0] == 200
+        until(lambda: "GET /status/?seen=in-the-journal" in web2.sh("journalctl --unit 'globoapp@*' --lines 50"))
+    finally:
+        web2.wipe()
+        web2.sh("userdel web-app 2>/dev/null; groupdel web-team", check=False)

@@ -5,6 +5,7 @@ The order that makes a write durable: the file's bytes, then the rename, then th
 holds the name (rename(2) and fsync(2); a rename alone may be on disk before the bytes are).
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -68,15 +69,28 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
     fd, temporary = tempfile.mkstemp(prefix=f".write-{os.path.basename(path)}-", dir=directory)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # for `is_being_written`; it goes with the process, however that ends
             handle.write(text)
             handle.flush()
             os.fchmod(handle.fileno(), mode)
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
     sync_directory(directory)
+
+
+def is_being_written(temporary: str) -> bool:
+    """Whether the writer of a temporary file that :func:`write` has made lives: what it wrote is not left behind."""
+    try:
+        with open(temporary, "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError):
+        return True
+    except OSError:  # a directory, say: not by `write`
+        return False
+    return False
 
 
 def write_json(path: str, data: Any, mode: int = 0o644) -> None:

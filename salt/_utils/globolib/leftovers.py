@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 
-from globolib import systemd
+from globolib import files, systemd
 from globolib.host import Unit
 from globolib.layout import CANDIDATE, COMMAND, ONCE, STANDIN, Layout
 
@@ -33,6 +33,10 @@ def listed(layout: Layout, shown: Mapping[str, Unit]) -> list[str]:
             if name.startswith(TEMPORARY) or name.endswith(".part") or _SALTS_OWN.match(name):
                 left.append(os.path.join(directory, name))
     left += systemd.temporary(layout)
+    # What is written beside deploys, as the master's word of what it has, is not left by one.
+    left = [
+        path for path in left if not (os.path.basename(path).startswith(".write-") and files.is_being_written(path))
+    ]
     for name in _names(layout.virtualenvs):
         path = layout.virtualenv(name)
         half = os.path.isdir(path) and not name.startswith(".") and not os.path.exists(f"{path}/.complete")

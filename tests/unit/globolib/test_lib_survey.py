@@ -6,7 +6,7 @@ import pathlib
 import stat
 
 import pytest
-from globolib import leftovers, processes, run, started, survey, systemd
+from globolib import files, leftovers, processes, run, started, survey, systemd
 from globolib.host import Unit
 from globolib.layout import CANDIDATE
 
@@ -265,6 +265,21 @@ def test_what_is_left_is_known_and_taken_away(served, case):
     assert path.exists() is (case in NOT_LEFT)
     assert left(served) == []
     assert served.deploy().failure is None
+
+
+def test_what_is_being_written_is_not_left(served, monkeypatch):
+    # As the master's word of what it has is, beside a deploy.
+    seen, replace = [], os.replace
+
+    def slow(temporary, path):
+        seen.append((os.path.basename(temporary), left(served)))
+        replace(temporary, path)
+
+    monkeypatch.setattr(os, "replace", slow)
+    files.write_json(served.layout.own_file("acknowledged.json"), {})
+    ((temporary, meanwhile),) = seen
+    assert temporary.startswith(".write-acknowledged.json-") and meanwhile == []
+    assert left(served) == []
 
 
 @pytest.mark.parametrize("state", ["failed", "active", "deactivating"])

@@ -2,7 +2,7 @@
 A deploy that is cut, at every step: the server serves the old or the new version, and the next run puts all right.
 
 The points are what a deploy does to the file system, seen by inotify from outside (cutter.py), so that no code of the
-product knows of being cut; and moments chosen at random. All 60 are swept by `make test-long`; `make test` takes 12 of
+product knows of being cut; and moments chosen at random. All 60 are swept by `make test-long`; `make test` takes 8 of
 them, other ones each day. GLOBOAPP_CUTS is another count, GLOBOAPP_SEED another seed; both are printed.
 """
 
@@ -21,7 +21,7 @@ from machines import CHECKOUT
 from polling import until
 from server import ROOT, words
 
-ALL, SAMPLE = 60, 12
+ALL, SAMPLE = 60, 8
 SEED = int(os.environ.get("GLOBOAPP_SEED", time.strftime("%Y%m%d")))
 CUTTER = (CHECKOUT / "tests/fleet/cutter.py").read_text()
 OLD, NEW = "1.0", "2.0"

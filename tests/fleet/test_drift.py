@@ -3,6 +3,7 @@
 import pytest
 from polling import until
 from server import ROOT, Server
+from sweeps import sampled
 
 UNITS = "/etc/systemd/system"
 DEFINED, SERVES = "units of globoapp are defined", "globoapp 1.1 serves"
@@ -67,7 +68,10 @@ def web(fleet, serving_1_0):
     assert server.code("beacons.enable") == 0
 
 
-@pytest.mark.parametrize("drift", DRIFT)
+OFTEN = ("edited code", "removed package", "edited unit", "removed socket unit", "masked service", "moved current")
+
+
+@pytest.mark.parametrize("drift", sampled(DRIFT, *OFTEN))
 def test_a_highstate_puts_it_right(web, drift):
     script, steps = DRIFT[drift]
     web.sh(script)

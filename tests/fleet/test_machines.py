@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 from machines import Fleet
 from polling import until
+from sweeps import sampled
 
 STATE = pathlib.Path("/var/lib/globoapp-lab")
 
@@ -152,7 +153,7 @@ def test_hosts_join_a_fleet_that_runs(fleet, other):
     assert other.exec("web1", "getent", "hosts", "web2").stdout.split()[0] == other.address("web2")
 
 
-@pytest.mark.parametrize("forgotten", [False, True])
+@pytest.mark.parametrize("forgotten", sampled([False, True], True))
 def test_down_clears_what_a_killed_up_left(fleet, other, forgotten):
     lab_id = other.status()["lab"]
     up = other.start("up", "--web", "1", stderr=subprocess.DEVNULL)

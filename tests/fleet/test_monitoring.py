@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 from polling import until
 from server import ROOT
+from sweeps import sampled
 
 UNIT, SOCKET = "globoapp@PACK1_0.service", "globoapp-0.0.0.0:8000.socket"
 BREAKS = {
@@ -92,7 +93,9 @@ def pillar(master, web):
     give({})
 
 
-@pytest.mark.parametrize("fault", BREAKS)
+@pytest.mark.parametrize(
+    "fault", sampled(BREAKS, "gunicorn killed", "unit masked", "unit file deleted", "flask removed")
+)
 def test_serves_again_without_a_person(web, master, fault, say):
     until(lambda: "api" not in master.open("web1"))
     # The states of the healing before end after it serves again; until then the beacon is silent.

@@ -2,7 +2,7 @@
 
 import pytest
 from machines import Fleet
-from server import ROOT, Server, apply, release_of
+from server import ROOT, Server, all_green, apply, release_of
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,10 @@ def both(fleet):
 
 @pytest.mark.parametrize("version", ["1.1", "2.0"])
 def test_one_deploy_reaches_both(both, version):
-    runs = apply(both, "web*", version)
+    runs = all_green(apply(both, "web*", version))
     assert set(runs) == {"web1", "web2"}
     pythons = {}
-    for name, run in runs.items():
-        run.green()
+    for name in runs:
         server = Server(both, name)
         server.assert_answers(version)
         server.assert_serves(version)

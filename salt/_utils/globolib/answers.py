@@ -12,7 +12,7 @@ from globolib.layout import release_of
 from globolib.ledger import Entry
 from globolib.manifest import Health
 from globolib.minion import Minion
-from globolib.plan import Target, plan, proof, restart_notes
+from globolib.plan import plan, process_differences, proof, restart_notes, target_of
 from globolib.settings import Settings
 
 # Steps that do not change what answers now, and are differences all the same.
@@ -54,7 +54,8 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
         Seconds in which to ask again after a wrong answer (pillar ``deadline``); 0 asks once.
 
     Returns ``{"healthy", "version", "asked", "status", "latency_ms", "attempts"}``; when unhealthy also
-    ``problems``, ``body`` and ``log``; ``notes`` where there is something to know that is no fault.
+    ``problems``, ``body`` and ``log``; ``notes`` where there is something to know that is no fault; ``processes``
+    where the release has background processes.
     """
     deployed, entry, _ = run.deployed_settings(minion)
     if entry is None:
@@ -86,6 +87,7 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
         "latency_ms": round(answer.seconds * 1000, 1) if answer else None,
         "attempts": attempts,
     }
+    result |= _processes(deployed, host)
     if notes := restart_notes(deployed, host):
         result["notes"] = notes
     if problems:
@@ -105,8 +107,10 @@ def _differences(deployed: Settings, host: Host, busy: bool) -> list[str]:
         differences.append(f"current points to {current} instead of {name}")
     record = host.releases.get(name)
     if record:
-        steps = plan(deployed, host, Target(record.virtualenv, record.manifest.wsgi))
+        target = target_of(deployed, record.manifest, record.virtualenv)
+        steps = plan(deployed, host, target)
         differences += [why for step, why in steps.items() if step in TOLD]
+        differences += [why for why in process_differences(deployed, host, target) if why not in differences]
     return differences + _left(host, busy)
 
 
@@ -125,7 +129,7 @@ def status(minion: Minion) -> dict[str, Any]:
     What is deployed on this host and whether it is what serves.
 
     Returns ``{"version", "release", "address", "since", "current", "running", "at_boot", "deploying",
-    "differences"}``, and ``notes`` where there are any.
+    "differences"}``, and ``notes`` and ``processes`` where there are any.
     """
     deployed, entry, entries = run.deployed_settings(minion)
     host = survey.survey(deployed, entries)
@@ -145,8 +149,19 @@ def status(minion: Minion) -> dict[str, Any]:
         "at_boot": list(host.enabled),
         "deploying": _told(busy),
         "differences": differences,
+        **_processes(deployed, host),
         **({"notes": notes} if notes else {}),
     }
+
+
+def _processes(deployed: Settings, host: Host) -> dict[str, dict[str, str]]:
+    """``{"processes": {"worker": "active, process 4711"}}``: the background processes of what is deployed, if any."""
+    record, told = host.releases.get(deployed.release), {}
+    target = target_of(deployed, record.manifest, record.virtualenv) if record else None
+    for name in target.processes if target else ():
+        unit = host.units.get(deployed.layout.process(deployed.release, name))
+        told[name] = f"{unit.active}, process {unit.pid}" if unit and unit.pid else unit.active if unit else "inactive"
+    return {"processes": told} if told else {}
 
 
 def _told(holder: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from globolib import argv, connect, limits, serving, variables
+from globolib import argv, background, connect, limits, serving, variables
 from globolib.apps import NAME
 from globolib.minion import Call
 
@@ -195,6 +195,7 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     command = values["release_command"]
     if command is not None and command is not False and not argv.fits(command):
         yield "release_command", f"release_command is {command!r}: false, or a list of 1 to {argv.MOST} words"
+    yield from (("processes", problem) for problem in background.problems(values["processes"], pillar=True))
     if values["installer"] not in ("auto", "uv", "pip"):
         yield "installer", f"installer is {values['installer']!r}: auto, uv or pip"
     if values["checksum"] is not None and not SHA256.match(str(values["checksum"])):

@@ -178,6 +178,14 @@ class Layout:
         """The unit of a release in a role: ``globoapp@PACK1_0.service``."""
         return f"{self.name}{role}@{release}.service"
 
+    def process(self, release: str, process: str) -> str:
+        """The unit of a background process of a release: ``globoapp-worker@PACK1_0.service``."""
+        return self.instance(release, f"-{process}")
+
+    def process_file(self, unit: str) -> str:
+        """The file of the unit of a background process. It is the instance's own: each release has other words."""
+        return os.path.join(self.units, unit)
+
     @property
     def activate(self) -> str:
         """The unit that a socket starts when a client comes and no release runs."""

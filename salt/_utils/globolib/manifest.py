@@ -7,7 +7,7 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from globolib import argv, serving
+from globolib import argv, background, serving
 
 NAME = "manifest.json"
 LOCK = "requirements.lock"
@@ -39,7 +39,8 @@ class Health:
 class Manifest:
     """
     ``python`` is a range as packages state it (PEP 440); ``release_command`` is what a deploy runs before the release
-    serves: a program and its arguments, without a shell, or nothing; ``data`` is the manifest as it was written.
+    serves: a program and its arguments, without a shell, or nothing; ``processes`` are the background processes that
+    run beside it, words by name; ``data`` is the manifest as it was written.
 
     ``single_process`` says that the app keeps state in its process: more than one worker would each have a part of it.
     A manifest that does not say so, and wants one worker, is taken to mean it: 1.0 and 1.1 were published before the
@@ -56,6 +57,7 @@ class Manifest:
     health: Health = Health()
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     release_command: tuple[str, ...] = ()
+    processes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def runs_on(self, python: str) -> bool:
         """Whether the release says that it runs on this version of Python: ``"3.11.2"``."""
@@ -76,6 +78,7 @@ def parsed(data: Any) -> Manifest:
         single_process=data.get("single_process", data.get("workers", 1) == 1),
         data=data,
         release_command=tuple(data.get("release_command", ())),
+        processes=background.parsed(data.get("processes", {})),
     )
 
 
@@ -112,6 +115,7 @@ def problems(data: Any, name: str, version: str) -> list[str]:
         found.append(f'{NAME} says python {data.get("python")!r}: a range like ">=3.9,<3.14"')
     if "release_command" in data:
         found += _command_problems(data["release_command"])
+    found += [f"{NAME} says {line}" for line in background.problems(data.get("processes", {}))]
     return found + _health_problems(data.get("health"))
 
 

@@ -5,13 +5,13 @@ The same steps are a deploy, a repair, a rollback and healing: the difference is
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
-from globolib import units
+from globolib import background, units
 from globolib.host import Host
 from globolib.layout import STANDIN
-from globolib.manifest import worker_count
+from globolib.manifest import Manifest, worker_count
 from globolib.processes import overlap
 from globolib.settings import Settings
 
@@ -28,6 +28,7 @@ STEPS = (
     "enable",  # at boot
     "stop",  # other releases
     "close",  # other addresses
+    "processes",  # the release's background processes, without those of others
 )
 BEFORE_SWITCH = ("build", "unpack", "configure")
 
@@ -41,16 +42,24 @@ class Target:
         The directory of the virtualenv that its lock asks for.
     wsgi
         The WSGI target of its manifest.
+    processes
+        The background processes that run with it: words by name.
     """
 
     virtualenv: str
     wsgi: str
+    processes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def target_of(settings: Settings, manifest: Manifest, virtualenv: str) -> Target:
+    """The target of a release that has this manifest and this virtualenv."""
+    return Target(virtualenv, manifest.wsgi, background.wanted(manifest.processes, settings.processes))
 
 
 def wanted_texts(settings: Settings, target: Target) -> dict[str, str]:
     """The files that the app's units and gunicorn read, with what they should hold, by path."""
     environment = units.environment_text(settings, target.wsgi)
-    return {**units.unit_files(settings), settings.layout.environment(settings.release): environment}
+    return {**units.unit_files(settings, target.processes), settings.layout.environment(settings.release): environment}
 
 
 def plan(settings: Settings, host: Host, target: Target) -> dict[str, str]:
@@ -78,7 +87,43 @@ def plan(settings: Settings, host: Host, target: Target) -> dict[str, str]:
         steps["stop"] = f"{', '.join(others)} runs"
     if set(sockets) - {socket}:
         steps["close"] = f"{', '.join(sorted(set(sockets) - {socket}))} is left"
+    if differing := process_differences(settings, host, target):
+        steps["processes"] = "; ".join(differing)
+    elif target.processes and {"start", "restart"} & set(steps):
+        steps["processes"] = f"{', '.join(target.processes)} of {release} starts afresh with it"
     return {step: steps[step] for step in STEPS if step in steps}
+
+
+def process_units(settings: Settings, target: Target) -> dict[str, str]:
+    """The units of the background processes that are to run, with the texts of their files."""
+    return {
+        settings.layout.process(settings.release, name): units.process_unit(settings, name, words)
+        for name, words in target.processes.items()
+    }
+
+
+def process_differences(settings: Settings, host: Host, target: Target) -> list[str]:
+    """How the background processes differ from those that are to run: phrases."""
+    layout, found = settings.layout, []
+    wanted = process_units(settings, target)
+    for unit in stray_processes(settings, host, wanted):
+        found.append(f"{unit} {'runs' if unit in host.units and host.units[unit].up else 'is left'}")
+    for unit, text in wanted.items():
+        held = host.texts.get(layout.process_file(unit))
+        if held != text:
+            found.append(f"{unit} {'is not defined' if held is None else 'was changed'}")
+        elif unit not in host.units or host.units[unit].active != "active":
+            found.append(f"{unit} does not run")
+    return found
+
+
+def stray_processes(settings: Settings, host: Host, wanted: Collection[str]) -> list[str]:
+    """The units of background processes that the tree has made, or that run without a file, and that are not wanted."""
+    layout = settings.layout
+    files = {os.path.basename(path): text for path, text in host.texts.items() if text is not None}
+    left = {unit for unit, text in files.items() if units.is_ours(text)}
+    left |= {unit for unit, state in host.units.items() if state.up and unit not in files}
+    return sorted(unit for unit in left if unit not in wanted and background.of_unit(layout, unit))
 
 
 def _files(settings: Settings, host: Host, target: Target) -> dict[str, str]:
@@ -145,7 +190,7 @@ def needs_trial(settings: Settings, host: Host, steps: Mapping[str, str]) -> boo
 def proof(settings: Settings, host: Host) -> list[str]:
     """
     Everything that speaks against the release being what serves: its processes' executable and directory, its
-    workers, its files, and who else listens on its address. Empty when it is proven.
+    workers, its background processes, its files, and who else listens on its address. Empty when it is proven.
     """
     layout, release = settings.layout, settings.release
     record = host.releases.get(release)
@@ -172,6 +217,10 @@ def proof(settings: Settings, host: Host) -> list[str]:
         wrong.append(f"{len(workers)} of {wanted} workers have loaded the app")
     if release in host.outdated:
         wrong.append(f"{unit}: {host.outdated[release]}")
+    to_run = background.wanted(record.manifest.processes, settings.processes)
+    for background_unit in (layout.process(release, name) for name in to_run):
+        if background_unit not in host.units or host.units[background_unit].active != "active":
+            wrong.append(f"{background_unit} does not run")
     wrong += [f"{release}: {difference}" for difference in host.differences.get(release, ())]
     wrong += host.virtualenv_differences.get(record.virtualenv, ())
     return wrong + _strangers(settings, host, {1, *(process.pid for process in family)})

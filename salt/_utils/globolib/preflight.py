@@ -17,7 +17,7 @@ from globolib.host import Host
 from globolib.layout import Layout
 from globolib.manifest import Manifest, worker_count
 from globolib.minion import Minion
-from globolib.plan import Target
+from globolib.plan import Target, target_of
 from globolib.processes import overlap
 from globolib.settings import Resolution, Settings
 from globolib.virtualenv import Interpreter
@@ -130,7 +130,7 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
             failures.append(str(failure))
     if made and interpreter:
         path = settings.layout.virtualenv(virtualenv.name(made.lock, interpreter))
-        target = Target(path, made.manifest.wsgi)
+        target = target_of(settings, made.manifest, path)
         if not made.manifest.runs_on(interpreter.version):
             wanted = f"{settings.version} wants Python {made.manifest.python}"
             failures.append(f"{wanted}, {settings.python} is {interpreter.version}")
@@ -212,6 +212,8 @@ def problems(minion_id: str, resolution: Resolution, host: Host, examined: Exami
     if examined.artifact:
         found += _one_worker(settings, examined.artifact.manifest)
         found += _tasks(settings, examined.artifact.manifest)
+    if examined.target:
+        found += _foreign(settings, host, examined.target)
     found += examined.failures
     if settings.release and not resolution.invalid & NEEDED:
         found += _room(minion_id, resolution, host, examined)
@@ -257,6 +259,18 @@ def _one_worker(settings: Settings, manifest: Manifest) -> list[str]:
     return [
         f"workers is {settings.workers}: {settings.version} keeps its state in one process (its manifest says {says}), "
         "and each worker would have its own; set workers to 1 or auto, or remove it"
+    ]
+
+
+def _foreign(settings: Settings, host: Host, target: Target) -> list[str]:
+    """The unit files that have the name of a background process, and that somebody else has written."""
+    layout = settings.layout
+    paths = [layout.process_file(layout.process(settings.release, process)) for process in target.processes]
+    return [
+        f"{path} was not written by this tree, and is the unit of a background process that {settings.version} wants: "
+        "remove the file, or give the process another name"
+        for path in paths
+        if (text := host.texts.get(path)) and not units.is_ours(text)
     ]
 
 

@@ -66,6 +66,7 @@ class Settings:
     reserve: int = 100  # MiB
     release_command: Sequence[str] | Literal[False] | None = None  # the manifest's; False is none
     release_timeout: float = 600
+    processes: Mapping[str, Any] = field(default_factory=dict)  # over the manifest's; False is none
     workers: int | str | None = None  # the manifest's
     threads: int | None = None  # the manifest's
     worker_timeout: int = 30
@@ -109,6 +110,7 @@ class Settings:
             "release": self.release or None,
             "environment": sorted(self.environment),
             "connect": list(self.connect),
+            "processes": dict(self.processes),
         }
 
 

@@ -43,7 +43,9 @@ def again(settings: Settings, host: Host) -> Host:
     layout = settings.layout
     # Named: one that is masked, or not loaded yet, is not among those that match a pattern.
     named = [layout.instance(settings.release)] if settings.release else []
-    shown = systemd.show(layout, *named) if host.booted else {}
+    background = {*settings.processes, *systemd.process_names(layout)}
+    background |= {name for record in host.releases.values() for name in record.manifest.processes}
+    shown = systemd.show(layout, *named, processes=background) if host.booted else {}
     host = replace(host, units=shown)
     running = {name: shown[layout.instance(name)] for name in host.running(layout)}
     families = {name: processes.family(unit.pid) for name, unit in running.items()}
@@ -98,6 +100,7 @@ def _texts(settings: Settings, sockets: set[str]) -> dict[str, str | None]:
     wanted = layout.socket(settings.address, settings.port)
     paths = [*units.unit_files(settings), layout.handed, layout.environment(settings.release)]
     texts = {path: files.read(path) for path in (*paths, *map(layout.unit_file, {*sockets, wanted}))}
+    texts |= systemd.process_texts(layout)
     secret = layout.environment(settings.release)
     if texts[secret] is not None and stat.S_IMODE(os.stat(secret).st_mode) != 0o600:
         texts[secret] = None

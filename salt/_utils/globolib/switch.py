@@ -8,16 +8,16 @@ What served goes on serving: put back first, collect evidence second.
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from globolib import drain, files, health, observe, processes, restart, started, survey, systemd, waiting
+from globolib import daemons, drain, files, health, observe, processes, restart, started, survey, systemd, waiting
 from globolib.cuts import Cuts
 from globolib.errors import Failure
 from globolib.host import Host
 from globolib.layout import LIVE, STANDIN, Layout
 from globolib.ledger import Entry
 from globolib.manifest import worker_count
-from globolib.plan import Target, plan, proof, wanted_texts
+from globolib.plan import Target, plan, process_units, proof, target_of, wanted_texts
 from globolib.settings import Settings
 from globolib.trial import reload_if_needed, write
 
@@ -90,6 +90,8 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
     _watch(settings, host, course)
     course.switched = True
     try:
+        if daemons.is_defined(settings, host, course.target):
+            daemons.define(settings, course.target, afresh="start" in steps)
         _take_up(settings, host, course, steps)
     except (Failure, OSError) as failure:
         raise _undone(settings, host, course, steps, failure) from failure
@@ -110,7 +112,26 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
             failed = Failure(f"{settings.version} did not start again without {', '.join(others)}: {failure}")
             failed = observe.evidence(settings, failed, unit_then)
         raise Failure(f"{failed}{came_of_it}") from failure
+    if "processes" in steps:
+        _switch_processes(settings, host, course)
     return steps
+
+
+def _switch_processes(settings: Settings, host: Host, course: Course) -> None:
+    """The last part of a switch: background processes, once the release is healthy."""
+    moves = course.is_move(settings)
+    try:
+        if moves and course.target.processes:
+            asked = host.releases[settings.release].manifest.health
+            observe.answers(settings, health.where(settings.address, settings.port), asked)
+        daemons.switch(settings, host, course.target, settings.prove if moves else 0)
+    except (Failure, OSError) as failure:
+        unit_then = failure.unit if isinstance(failure, daemons.Ended) else None
+        came_of_it = put_back(settings, host, course)
+        failed = Failure(f"the background processes of {settings.version} could not be switched: {failure}")
+        if unit_then:
+            failed = observe.evidence(settings, failed, unit_then)
+        raise Failure(f"{failed}{came_of_it}") from failure
 
 
 def _stop(layout: Layout, release: str, course: Course, role: str = LIVE) -> None:
@@ -169,6 +190,7 @@ def _undone(
     if "open" in steps and socket not in host.handed:
         ways.append(lambda: systemd.remove_socket(layout, socket))
     ways.append(lambda: systemd.systemctl("daemon-reload"))
+    ways.append(lambda: daemons.resume(settings, host))
     wrong = observe.each(*ways)
     if isinstance(failure, _NotOpen):
         words = "\n".join(f"    | {line}" for line in systemd.journal(socket, 5))
@@ -253,7 +275,9 @@ def check(settings: Settings, host: Host, course: Course) -> str:
     try:
         answer = observe.answers(settings, where, wanted)
         now = _proven(settings, host)
+        began = {process: now.units[process] for process in process_units(settings, course.target)}
         observe.stays(settings, where, wanted, now.workers[name], soak)
+        daemons.stayed(began)
     except (Failure, OSError) as failure:
         if not course.switched and course.again is None:
             # Nothing was changed, and it does not answer: what is stuck gets one fresh start, what is slow does not.
@@ -268,7 +292,7 @@ def check(settings: Settings, host: Host, course: Course) -> str:
                 why = f"{settings.version} is not healthy: {failure}; and it did not start afresh: {worse}"
                 raise observe.evidence(settings, Failure(why), observe.seen(unit)) from worse
             return f"it did not answer ({failure}) and was started afresh; " + check(settings, host, course)
-        unit_then = observe.seen(unit)
+        unit_then = failure.unit if isinstance(failure, daemons.Ended) else observe.seen(unit)
         came_of_it = put_back(settings, host, course)
         failed = observe.evidence(settings, Failure(f"{settings.version} is not healthy: {failure}"), unit_then)
         raise Failure(f"{failed}{came_of_it}") from failure
@@ -304,12 +328,13 @@ def put_back(settings: Settings, host: Host, course: Course) -> str:
             lambda: systemd.hand_over(layout, ()),
             lambda: systemd.enable(layout, None),
             lambda: _stop(layout, settings.release, course),
+            lambda: daemons.switch(settings, survey.again(settings, host), replace(course.target, processes={})),
         )
         return f"\nNothing was deployed here before: it was stopped.{wrong}"
     old = settings.at(version=before.version, port=before.port, bind=before.bind, address=before.address)
     try:
         record = host.releases[old.release]
-        target = Target(record.virtualenv, record.manifest.wsgi)
+        target = target_of(old, record.manifest, record.virtualenv)
         back = Course(before, course.texts, target, switched=True, probe=course.probe, cuts=course.cuts)
         _restore(settings, course)
         switch(old, survey.again(old, host), back)

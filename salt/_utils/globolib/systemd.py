@@ -7,9 +7,9 @@ import contextlib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from globolib import commands, files, serving, text, units
+from globolib import background, commands, files, serving, text, units
 from globolib.errors import Failure
 from globolib.host import Unit
 from globolib.layout import CANDIDATE, COMMAND, LIVE, STANDIN, Layout
@@ -62,17 +62,42 @@ def _unit(properties: Mapping[str, str]) -> Unit:
     )
 
 
-def show(layout: Layout, *more: str) -> dict[str, Unit]:
+def show(layout: Layout, *more: str, processes: Iterable[str] = ()) -> dict[str, Unit]:
     """
     The loaded units of an app, by name: instances in each role, sockets and what the sockets start. systemd is asked
     once, and no other app's unit is among them. Raises Failure when systemctl fails.
 
     more
         Units that are to be among them though they may not be loaded: that of a release about to be deployed.
+    processes
+        The names of background processes whose units are to be among them.
     """
-    instances = [layout.instance("*", role) for role in ROLES]
+    names = set(processes)
+    instances = [layout.instance("*", role) for role in (*ROLES, *(f"-{name}" for name in sorted(names)))]
     shown = _show(*instances, f"{layout.name}-*:*.socket", layout.activate, *more)
-    return {name: unit for name, unit in shown.items() if name in more or ours(layout, name)}
+    return {
+        name: unit
+        for name, unit in shown.items()
+        if name in more or ours(layout, name) or (background.of_unit(layout, name) or ("",))[0] in names
+    }
+
+
+def units_of(*names: str) -> dict[str, Unit]:
+    """Units as systemd shows them, by name. Raises Failure when systemctl fails."""
+    shown = _show(*names) if names else {}
+    return {name: shown.get(name, Unit(name)) for name in names}
+
+
+def process_texts(layout: Layout) -> dict[str, str]:
+    """The texts of what has the name of a background process of this app, by path; empty for one that is masked."""
+    paths = [layout.process_file(name) for name in sorted(_names(layout.units)) if background.of_unit(layout, name)]
+    return {path: files.read(path) or "" for path in paths}
+
+
+def process_names(layout: Layout) -> set[str]:
+    """The names of the background processes of which the tree has written a unit, of any release."""
+    ours = [os.path.basename(path) for path, held in process_texts(layout).items() if units.is_ours(held)]
+    return {named[0] for name in ours if (named := background.of_unit(layout, name))}
 
 
 def unit(name: str, deadline: float = 120) -> Unit:
@@ -240,16 +265,21 @@ def hand_over(layout: Layout, sockets: Sequence[str]) -> bool:
     return _write(layout.handed, units.handed_text(sockets))
 
 
-def borrow_drop_ins(layout: Layout, release: str, role: str) -> bool:
+def borrow_drop_ins(layout: Layout, release: str, role: str, unit: str = "") -> bool:
     """
     Give the template of a role the drop-ins that the release's instance has, wherever they are: a site's limits hold
     for a trial too. What the role itself must have goes last. Its own sockets a candidate never gets. systemd reads
     them at its next daemon-reload. Returns whether something changed. Raises Failure when systemctl fails.
+
+    unit
+        Give them to this unit alone: a background process of the release.
     """
     said = commands.run(["systemctl", "show", "--property", "DropInPaths", "--", layout.instance(release)]).stdout
     paths = said.decode("utf-8", "replace").strip().removeprefix("DropInPaths=").split()
-    directory, own = layout.drop_ins(role), "zz-globoapp.conf"
+    directory, own = os.path.join(layout.units, f"{unit}.d") if unit else layout.drop_ins(role), "zz-globoapp.conf"
     wanted = {os.path.basename(path): path for path in paths if role == STANDIN or path != layout.handed}
+    if unit:  # what a site has for this role itself goes before
+        wanted = {name: path for name, path in wanted.items() if name not in _names(layout.drop_ins(role))}
     files.make_directory(directory)
     changed = _write(os.path.join(directory, own), units.role_text(role))
     for name in _names(directory):
@@ -290,13 +320,15 @@ def temporary(layout: Layout) -> list[str]:
     """The paths of unit files of this app that were being written when their writer was killed."""
     name = re.escape(layout.name)
     template = rf"{name}(@|-candidate@|-standin@|-activate)\.service"
+    process = rf"{name}-[a-z0-9_-]+@PACK[0-9_]+\.service"
     socket = rf"{name}-[0-9a-f.:]+:\d+\.socket"
     # files.write's, and file.managed's: the target's name with eight characters more.
-    written = rf"\.write-({template}|{socket})-.*|{template}[a-z0-9_]{{8}}"
+    written = rf"\.write-({template}|{process}|{socket})-.*|{template}[a-z0-9_]{{8}}"
     places = {
         layout.units: written,
         layout.wants: re.escape(os.path.basename(_fresh_link(layout))),
         **{layout.drop_ins(role): r"\.write-.*" for role in ROLES},
+        **{f"{path}.d": r"\.write-.*" for path in process_texts(layout)},
     }
     return [
         os.path.join(directory, entry)

@@ -11,6 +11,8 @@ The texts of an app's unit files, of gunicorn's settings and of a release's envi
     the same release once more: it takes requests while the release that serves starts afresh.
 ``<name>-command@PACKX_Y-<id>.service``
     a program that is run with the release's code and then ends: a transient unit.
+``<name>-<process>@PACKX_Y.service``
+    a background process of the release: it runs, stops and starts with it.
 ``<name>-activate.service``
     what a socket starts when a client comes and no release runs.
 """
@@ -19,7 +21,7 @@ import os
 import re
 from collections.abc import Iterable
 
-from globolib import connect, files, limits, serving
+from globolib import background, connect, files, limits, serving
 from globolib.errors import Failure
 from globolib.layout import CANDIDATE, COMMAND, LIVE, STANDIN, Layout
 from globolib.settings import Settings
@@ -29,17 +31,15 @@ WRITTEN = "# Written by Salt (globoapp): the next deploy puts it back."
 _RELEASE = """\
 # Managed by Salt (globoapp). %i is a release: PACKX_Y.
 [Unit]
-Description={name} %i (gunicorn{description})
+Description={name} %i ({description})
 After=network.target
-{limit}
+{related}{limit}
 [Service]
-Type=notify
-NotifyAccess=main
-{identity}WorkingDirectory={root}/%i
+{kind}{identity}WorkingDirectory={root}/%i
 EnvironmentFile={environment}
 Environment=PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 RuntimeDirectory={runtime}
-ExecStart={root}/%i/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}}
+ExecStart={command}
 KillMode=mixed
 TimeoutStartSec=60
 TimeoutStopSec={stop}
@@ -108,6 +108,14 @@ Nice=10
 KillSignal=SIGKILL
 """
 
+_NOTIFIES = "Type=notify\nNotifyAccess=main\n"
+
+_BACKGROUND = """\
+Restart=always
+RestartSec=2s
+OOMPolicy=continue
+"""
+
 _STANDIN = """\
 # It serves for as long as the release that serves takes to start afresh, a second or two.
 Restart=no
@@ -134,6 +142,7 @@ _LAST = {
     STANDIN: "[Service]\nRestart=no\n",
     COMMAND: "[Service]\nType=exec\nRestart=no\n",
 }
+_BACKGROUND_LAST = "[Service]\nType=exec\nRestart=always\n"
 # Seconds that a command has to end in order, before systemd kills it.
 COMMAND_STOP = 10
 # What the unit that serves has, and a command, which ends by itself, has not.
@@ -181,10 +190,56 @@ TriggerLimitIntervalSec=0
 """
 
 
-def release_unit(settings: Settings, role: str = LIVE) -> str:
-    """The template of the instances in a role."""
+def release_unit(settings: Settings, role: str = LIVE, processes: Iterable[str] = ()) -> str:
+    """
+    The template of the instances in a role.
+
+    processes
+        The names of the background processes that start with an instance, where it is LIVE. Each has a file, or does
+        not start.
+    """
     layout, candidate = settings.layout, role == CANDIDATE
-    socket = layout.candidate_socket("%i")
+    gunicorn = layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf
+    bind = f"--bind unix:{layout.candidate_socket('%i')} " if candidate else ""
+    what = {CANDIDATE: ", candidate on a private socket", STANDIN: ", during its restart"}.get(role, "")
+    return _service(
+        settings,
+        role,
+        kind=_NOTIFIES,
+        description=f"gunicorn{what}",
+        related="".join(f"Wants={layout.process('%i', process)}\n" for process in processes),
+        command=f"{layout.release('%i')}/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}}",
+        restart={CANDIDATE: _NO_RESTART, STANDIN: _STANDIN}.get(role, _RESTART),
+        install=_INSTALL if role == LIVE else "",
+    )
+
+
+def process_unit(settings: Settings, process: str, words: Iterable[str]) -> str:
+    """
+    The unit of a background process of a release: what the release serves with but for its command. It stops and
+    starts again with the release.
+    """
+    layout = settings.layout
+    return _service(
+        settings,
+        f"-{process}",
+        kind=f"Type=exec\nEnvironment={_path(layout.release('%i'))}\n",
+        description=process,
+        related=f"PartOf={layout.instance('%i')}\n",
+        command=f"/usr/bin/env -- {' '.join(map(background.quoted, words))}",
+        restart=_BACKGROUND,
+        install="",
+    )
+
+
+def _path(directory: str) -> str:
+    """PATH with the programs of a release's virtualenv before the system's."""
+    return f"PATH={directory}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
+
+
+def _service(settings: Settings, role: str, **more: str) -> str:
+    """The unit of a program of a release in a role."""
+    layout, candidate = settings.layout, role == CANDIDATE
     return _RELEASE.format(
         name=settings.name,
         identity=(_CANDIDATE_IDENTITY if candidate else _IDENTITY).format(
@@ -199,19 +254,20 @@ def release_unit(settings: Settings, role: str = LIVE) -> str:
         network=connect.lines(settings.connect),
         root=layout.root,
         environment=layout.candidate_environment("%i") if candidate else layout.environment("%i"),
-        gunicorn=layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf,
-        description={CANDIDATE: ", candidate on a private socket", STANDIN: ", during its restart"}.get(role, ""),
         limit="" if candidate else "StartLimitIntervalSec=0\n",
         runtime=os.path.relpath(layout.runtime("%i", role), layout.run),
-        bind=f"--bind unix:{socket} " if candidate else "",
-        restart={CANDIDATE: _NO_RESTART, STANDIN: _STANDIN}.get(role, _RESTART),
-        install=_INSTALL if role == LIVE else "",
+        **more,
     )
 
 
+def is_ours(text: str) -> bool:
+    """Whether this tree has written a unit file, by its text."""
+    return text.startswith("# Managed by Salt (globoapp).")
+
+
 def role_text(role: str) -> str:
-    """The last drop-in of a role other than LIVE."""
-    return f"{WRITTEN}\n{_LAST[role]}"
+    """The last drop-in of a role other than LIVE; of a background process's, too."""
+    return f"{WRITTEN}\n{_LAST.get(role, _BACKGROUND_LAST)}"
 
 
 def command_properties(settings: Settings, environment: str, seconds: float) -> list[str]:
@@ -226,11 +282,10 @@ def command_properties(settings: Settings, environment: str, seconds: float) -> 
     """
     service = release_unit(settings).partition("[Service]\n")[2].partition("[Install]")[0]
     lines = [line for line in service.replace("%i", settings.release).splitlines() if re.match("[A-Z]", line)]
-    programs = f"{settings.layout.release(settings.release)}/.venv/bin"
     return [
         *(line for line in lines if line.partition("=")[0] not in _OF_A_SERVICE),
         f"EnvironmentFile={environment}",
-        f"Environment=PATH={programs}:/usr/local/bin:/usr/bin:/bin",
+        f"Environment={_path(settings.layout.release(settings.release))}",
         "Type=exec",
         f"RuntimeMaxSec={seconds}",
         f"TimeoutStopSec={COMMAND_STOP}",
@@ -299,14 +354,17 @@ def gunicorn_settings(settings: Settings, role: str = LIVE) -> str:
     )
 
 
-def unit_files(settings: Settings) -> dict[str, str]:
+def unit_files(settings: Settings, processes: Iterable[str] = ()) -> dict[str, str]:
     """
     The text of each file that the units which serve and their gunicorn read and that does not depend on the address,
     by path: the template, what sockets start, gunicorn's settings.
+
+    processes
+        The names of the release's background processes.
     """
     layout = settings.layout
     return {
-        layout.unit_file(layout.instance("")): release_unit(settings),
+        layout.unit_file(layout.instance("")): release_unit(settings, LIVE, processes),
         layout.unit_file(layout.activate): activate_unit(settings),
         layout.gunicorn_conf: gunicorn_text(),
         layout.gunicorn_settings: gunicorn_settings(settings),

@@ -9,13 +9,14 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import uuid
 from dataclasses import dataclass
 
-from globolib import commands, systemd, text
+from globolib import background, commands, systemd, text
 from globolib.errors import Failure
 from globolib.layout import CANDIDATE, LIVE, STANDIN
 
@@ -128,7 +129,9 @@ class Systemd:
         known = self.states.setdefault(name, State())
         if known.process and known.process.poll() is not None:
             known.process, known.result = None, "exit-code"
-            again = systemd.instance(self.layout, name)
+            again = systemd.instance(self.layout, name) or background.of_unit(self.layout, name)
+            if background.of_unit(self.layout, name):
+                shutil.rmtree(self._runtime(name))
             known.active, known.sub = ("activating", "auto-restart") if again else ("failed", "failed")
         return known
 
@@ -153,8 +156,13 @@ class Systemd:
                     found[path] = pathlib.Path(path).read_text()
         return found
 
+    def _file(self, name):
+        """The file of a unit: a background process has one of its own."""
+        process = background.of_unit(self.layout, name)
+        return self.layout.process_file(name) if process else self.layout.unit_file(name)
+
     def _needs_reload(self, name):
-        paths = [self.layout.unit_file(name), self.layout.handed]
+        paths = [self._file(name), self.layout.handed]
         here = self._files()
         return any(here.get(path) != self.loaded.get(path) for path in paths)
 
@@ -205,7 +213,13 @@ class Systemd:
     def _start(self, name):
         if self.state(name).active == "active":
             return 0, ""
-        self._stop(name)
+        self._down(name)
+        if background.of_unit(self.layout, name):
+            return self._work(name)
+        for line in self.loaded.get(self._file(name), "").splitlines():
+            wanted = line.removeprefix("Wants=").replace("%i", systemd.instance(self.layout, name) or "")
+            if wanted != line and self._file(wanted) in self.loaded:
+                self._start(wanted)
         return self._listen(name) if name.endswith(".socket") else self._serve(name)
 
     def _restart(self, name):
@@ -213,6 +227,14 @@ class Systemd:
         return self._start(name)
 
     def _stop(self, name):
+        instance = systemd.instance(self.layout, name)
+        for other in list(self.states) if instance else ():
+            named = background.of_unit(self.layout, other)
+            if named and named[1] == instance and "PartOf=" in self.loaded.get(self._file(other), ""):
+                self._down(other)
+        return self._down(name)
+
+    def _down(self, name):
         known = self.state(name)
         if name in self.sockets:
             self.sockets.pop(name).close()
@@ -243,7 +265,8 @@ class Systemd:
             instance = systemd.instance(self.layout, name, role)
             if instance:
                 return self.layout.runtime(instance, role)
-        return None
+        process = background.of_unit(self.layout, name)
+        return process and self.layout.runtime(process[1], f"-{process[0]}")
 
     def _listen(self, name):
         if self.layout.unit_file(name) not in self.loaded:
@@ -293,6 +316,24 @@ class Systemd:
                 stderr=log,
                 start_new_session=True,
             )
+        known.active, known.sub = "active", "running"
+        return 0, ""
+
+    def _work(self, name):
+        """Start a background process: a program in its directory."""
+        known, (_, release) = self.state(name), background.of_unit(self.layout, name)
+        unit = self.loaded.get(self._file(name))
+        if not unit or self._file_state(name) == "masked":
+            return 1, f"Unit {name} is masked or not found."
+        known.invocation, known.result = uuid.uuid4().hex, "success"
+        os.makedirs(self._runtime(name), exist_ok=True)
+        line = next(line for line in unit.splitlines() if line.startswith("ExecStart=/usr/bin/env -- "))
+        words = shlex.split(line.removeprefix("ExecStart=/usr/bin/env -- ").replace("%%", "%").replace("$$", "$"))
+        with open(self.logs / f"{name}.{known.invocation}", "w") as log:
+            known.process = subprocess.Popen(
+                words, cwd=self.layout.release(release), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
         known.active, known.sub = "active", "running"
         return 0, ""
 

@@ -146,7 +146,7 @@ def test_what_failed_is_told_and_not_too_long(served):
 
 @pytest.mark.parametrize("error", [Failure("no"), OSError("no")])
 def test_what_cannot_be_done_at_once_is_left_to_the_states(served, monkeypatch, error):
-    def show(*args):
+    def show(*args, **more):
         monkeypatch.undo()
         raise error
 

@@ -92,6 +92,18 @@ def test_one_that_answers_late_is_slow_and_not_dead(server, service):
     assert "alert from 20 ms" in sample["message"]
 
 
+def test_a_background_process_that_does_not_run_is_dead(server, service):
+    unit = server.layout.process("PACK1_0", "worker")
+    others = ("globoapp-mine@PACK1_0.service", "globoapp-worker@PACK1_1.service")
+    for name, text in ((unit, "# Managed by Salt (globoapp). x\n"), (others[0], "[Unit]\n"), (others[1], "")):
+        with open(server.layout.process_file(name), "w") as handle:
+            handle.write(text)
+    sample = probes.api(API, server.memory)
+    assert (sample["bad"], sample.get("slow"), sample["message"]) == (True, None, "worker of PACK1_0 does not run")
+    os.makedirs(server.layout.runtime("PACK1_0", "-worker"))
+    assert probes.api(API, server.memory)["bad"] is False
+
+
 def test_without_a_worker_nobody_waits_for_an_answer(server, service):
     os.unlink(os.path.join(server.layout.runtime("PACK1_0"), f"ready-{os.getpid()}"))
     server.worker(NOBODY)

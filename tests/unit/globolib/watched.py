@@ -29,8 +29,13 @@ class Watched:
     """`memory` is what the beacon remembers of it."""
 
     def __init__(self, directory, port=1):
-        self.layout = Layout("globoapp", str(directory / "root"), run=str(directory / "run"))
-        for path in (directory / "run", directory / "cache", directory / "root/.globoapp/releases"):
+        self.layout = Layout("globoapp", str(directory / "root"), str(directory / "units"), str(directory / "run"))
+        for path in (
+            directory / "run",
+            directory / "units",
+            directory / "cache",
+            directory / "root/.globoapp/releases",
+        ):
             path.mkdir(parents=True, exist_ok=True)
         self.port = port
         self.memory = Memory(self.layout, str(directory / "cache"))

@@ -14,10 +14,11 @@ from typing import Any
 
 import psutil
 
-from globolib import files, health, ledger, release
+from globolib import background, files, health, ledger, release, systemd
 from globolib.layout import Layout, release_of
 from globolib.manifest import Health
 from globolib.monitor import thresholds
+from globolib.units import is_ours
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +92,18 @@ def _alive(runtime: str) -> int:
     return sum(os.path.exists(f"/proc/{pid}") for pid in marks)
 
 
+def _dead_processes(layout: Layout, name: str) -> list[str]:
+    """The background processes of a release that have a unit and do not run: systemd removes their directory."""
+    texts = systemd.process_texts(layout).items()
+    ours = (background.of_unit(layout, os.path.basename(path)) for path, held in texts if not held or is_ours(held))
+    mine = [process for process, instance in filter(None, ours) if instance == name]
+    return [process for process in mine if not os.path.isdir(layout.runtime(name, f"-{process}"))]
+
+
 def api(settings: Mapping[str, Any], memory: Memory) -> Sample:
     """
-    The service, asked over its own address. Where no worker is there is no answer to wait for. ``slow`` says that it
-    answers as it should, only late: for people, and not to be healed.
+    The service, asked over its own address, and its background processes. Where no worker is there is no answer to wait
+    for. ``slow`` says that it answers as it should, only late: for people, and not to be healed.
     """
     target = deployed(memory)
     if target is None:
@@ -119,6 +128,8 @@ def api(settings: Mapping[str, Any], memory: Memory) -> Sample:
     if problem or answer is None:
         return {**sample, "message": f"GET {target.where}{target.health.path}: {problem}"}
     latency = round(answer.seconds * 1000, 1)
+    if dead := _dead_processes(memory.layout, target.release):
+        return {**sample, "value": latency, "message": f"{', '.join(dead)} of {target.release} does not run"}
     slow = latency >= settings["latency_ms"]
     message = f"it answers in {latency} ms" + (f", alert from {settings['latency_ms']} ms" if slow else "")
     return {**sample, "bad": slow, "value": latency, "message": message, "slow": slow}

@@ -120,7 +120,8 @@ def status(app=None):
     What is deployed on this host and whether it is what serves.
 
     Returns ``{"version", "release", "address", "since", "current", "running": [...], "at_boot": [...],
-    "deploying": None or who, "differences": [...]}``; the return code is 1 when there are differences.
+    "deploying": None or who, "differences": [...]}``, with ``processes`` of a version that has background processes;
+    the return code is 1 when there are differences.
 
     CLI Example:
 

@@ -69,8 +69,7 @@ def test_it_runs_with_the_release(web):
 
 
 def test_another_version_brings_its_own(web):
-    assert "globoapp-worker@PACK9_81.service runs" in web.apply("9.82", test=True).changes
-    web.deploy("9.82")
+    assert "globoapp-worker@PACK9_81.service runs" in web.deploy("9.82").changes
     assert works(web, "9.82")
     assert web.sh(FILES).split() == [f"/etc/systemd/system/{unit('9.82')}{end}" for end in ("", ".d")]
     web.assert_serves("9.82")
@@ -102,23 +101,19 @@ def test_it_comes_back_by_itself_and_stops_and_starts_with_the_web(web):
     web.assert_serves("9.81")
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        f"systemctl stop {unit('9.81')}",
-        f"ln -sf /dev/null /etc/systemd/system/{unit('9.81')}; systemctl daemon-reload; systemctl stop {unit('9.81')}",
-    ],
-    ids=["stopped", "masked"],
-)
-def test_one_that_is_dead_is_healed(web, fault):
-    assert web.call("globoapp.health", "deadline=0")["healthy"] is True
+def test_one_that_is_dead_is_named_and_healed(web):
+    stop, path = f"systemctl stop {unit('9.81')}", f"/etc/systemd/system/{unit('9.81')}"
+    web.sh(stop)
+    health = web.call("globoapp.health", "deadline=0")
+    assert (health["healthy"], health["problems"]) == (False, [f"{unit('9.81')} does not run"])
     web.fleet.heal(True)
     try:
-        web.sh(fault)
-        health = web.call("globoapp.health", "deadline=0")
-        if not health["healthy"]:  # healing may have been quicker
-            assert health["problems"] == [f"{unit('9.81')} does not run"]
-        until(lambda: web.call("globoapp.status")["differences"] == [], 120)
+        until(lambda: pid(web, "9.81") != "0", 60)
+        until(lambda: web.call("globoapp.deploying") is None)
+        web.fleet.runner("globoapp.heal", "web2", "again=True")
+        web.sh(f"ln -sf /dev/null {path}; systemctl daemon-reload; {stop}")
+        until(lambda: pid(web, "9.81") != "0", 60)
+        until(lambda: web.call("globoapp.status")["differences"] == [])
         assert works(web, "9.81")
     finally:
         web.fleet.heal(False)
@@ -133,19 +128,15 @@ def test_a_reboot_brings_it_back(web):
     web.assert_serves("9.81")
 
 
-def test_pillar_switches_it_off_and_changes_it(web):
-    web.deploy(None, processes={"worker": False})
-    assert web.sh(UNITS) == "" and web.sh(FILES, check=False) == ""
-    web.deploy(None, processes={"other": ["sleep", "1000"]})
-    assert works(web, "9.81")
-    assert web.sh("pgrep -f '[s]leep 1000'")
-    web.deploy(None)
-    assert web.sh("pgrep -f '[s]leep 1000'", check=False) == ""
-    web.assert_serves("9.81")
+def test_pillar_switches_it_off_and_names_another(web):
+    web.deploy(None, processes={"worker": False, "other": "sleep 1000"})
+    assert web.sh(UNITS) == "" and web.sh(FILES, check=False) == "" and web.sh("pgrep -f '[s]leep 1000'")
 
 
 def test_a_version_without_processes_leaves_none(web):
     web.deploy("1.0")
-    assert web.sh(UNITS) == "" and web.sh(FILES, check=False) == ""
+    assert (
+        web.sh(UNITS) == "" and web.sh(FILES, check=False) == "" and not web.sh("pgrep -f '[s]leep 1000'", check=False)
+    )
     web.assert_serves("1.0")
     assert "processes" not in web.call("globoapp.status")

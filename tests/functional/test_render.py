@@ -25,6 +25,7 @@ VALID = {
     "IPv6": {"globoapp": {"bind": "::"}},
     "another user": {"globoapp": {"user": "someone"}},
     "pip": {"globoapp": {"installer": "pip", "keep": 3, "environment": {"A": "x: {{ y }} #'\""}}},
+    "background processes": {"globoapp": {"processes": {"worker": "sh -c 'x: {{ y }} #'", "beat": None, "a": False}}},
     "monitoring": {"globoapp": {"monitor": {"disk": {"percent": 80, "clear": 70}}}, "schedule": {}, "beacons": {}},
 }
 VALID["all together"] = {"version": "1.1", "port": 1, "globoapp": {"bind": "127.0.0.1", "checksum": None, "keep": 1}}
@@ -220,6 +221,13 @@ def test_a_dry_run_renders_what_a_run_would(loaders, pillar):
     states = list(getattr(run, "raw", run).values())
     assert {one["result"] for one in states} == {True, None}, [one["comment"] for one in states if not one["result"]]
     assert not os.path.exists(pillar["globoapp"]["root"])
+
+
+def test_a_dry_run_names_the_background_processes(loaders, pillar):
+    pillar["globoapp"]["processes"] = {"worker": "sleep 1000"}
+    run = loaders.modules.state.sls("globoapp", pillar=pillar, test=True)
+    states = {one["__id__"]: one for one in getattr(run, "raw", run).values()}
+    assert states["globoapp 1.0 serves"]["changes"]["processes"] == "globoapp-worker@PACK1_0.service is not defined"
 
 
 @pytest.mark.parametrize(("minion_id", "top"), [("web7", {"base": ["globoapp"]}), ("db1", {})])

@@ -2,6 +2,10 @@
 
 # What may be wrong with one setting: its value, and the line that a person reads.
 WRONG = [
+    ("processes", "celery", r"processes is .celery.: it must be a mapping of names to commands"),
+    ("processes", {"Web": "x"}, r"processes has .Web.: the name of a process is lower-case letters"),
+    ("processes", {"candidate": "x"}, r"processes has .candidate.: a unit of the app has this name"),
+    ("processes", {"worker": True}, r"processes:worker is True: false, a command, or a list of 1 to 64 words"),
     ("version", 1.10, r'version is the number 1\.1: to YAML 1\.10 and 1\.1 are one number; .* version: "1\.1"'),
     ("version", 2, r"version is the number 2: "),
     ("version", True, r"version is the number True: "),

@@ -84,7 +84,8 @@ def switch(settings: Settings, host: Host, target: Target, seconds: float = 0) -
     names = list(process_units(settings, target))
     for unit in names:
         try:
-            systemd.systemctl("start", unit)
+            # One that ends just now, with a restart of what serves, may take as long as that may.
+            systemd.systemctl("start", unit, deadline=systemd.STOP_DEADLINE)
         except Failure as failure:
             raise Ended(str(failure), observe.seen(unit)) from failure
     began = systemd.units_of(*names)

@@ -270,7 +270,7 @@ def _foreign(settings: Settings, host: Host, target: Target) -> list[str]:
         f"{path} was not written by this tree, and is the unit of a background process that {settings.version} wants: "
         "remove the file, or give the process another name"
         for path in paths
-        if (text := host.texts.get(path)) and not units.is_ours(text)
+        if not units.is_ours(host.texts.get(path) or "")
     ]
 
 

@@ -91,7 +91,7 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
     course.switched = True
     try:
         if daemons.is_defined(settings, host, course.target):
-            daemons.define(settings, course.target, afresh="start" in steps)
+            daemons.define(settings, course.target, afresh=bool({"start", "restart"} & set(steps)))
         _take_up(settings, host, course, steps)
     except (Failure, OSError) as failure:
         raise _undone(settings, host, course, steps, failure) from failure

@@ -30,9 +30,9 @@ def booted() -> bool:
     return os.path.isdir(BOOTED)
 
 
-def systemctl(*arguments: str) -> str:
+def systemctl(*arguments: str, deadline: float = 120) -> str:
     """Run systemctl and return its output, stripped. Raises Failure with what it said when it fails."""
-    deadline = STOP_DEADLINE if arguments[0] in ("stop", "restart") else 120
+    deadline = STOP_DEADLINE if arguments[0] in ("stop", "restart") else deadline
     return "\n".join(text.lines(commands.run(["systemctl", *arguments], deadline).stdout.strip()))
 
 

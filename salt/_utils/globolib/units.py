@@ -261,8 +261,8 @@ def _service(settings: Settings, role: str, **more: str) -> str:
 
 
 def is_ours(text: str) -> bool:
-    """Whether this tree has written a unit file, by its text."""
-    return text.startswith("# Managed by Salt (globoapp).")
+    """Whether this tree has written a unit file, by its text; one that is masked, or empty, holds nothing of others."""
+    return not text.strip() or text.startswith("# Managed by Salt (globoapp).")
 
 
 def role_text(role: str) -> str:

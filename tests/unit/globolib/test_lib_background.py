@@ -165,6 +165,7 @@ CASES = {
     "switched off, running without a file": (but(units={WORKER: unit(WORKER)}), TARGET, "processes", f"{WORKER} runs"),
     "that of another release runs": (but(RUNS, texts={OLD: TEXT}, units={OTHER: unit(OTHER)}), WITH, "processes", f"{OTHER} runs"),
     "that of another release has a file": (but(RUNS, texts={OLD: TEXT}), WITH, "processes", f"{OTHER} is left"),
+    "a masked one of another release": (but(RUNS, texts={OLD: ""}), WITH, "processes", f"{OTHER} is left"),
     "somebody else's unit": (but(RUNS, texts={OLD: "[Unit]\n"}, units={OTHER: unit(OTHER)}), WITH, "", ""),
     "the release was stopped": (but(RUNS, units=STOPPED, workers={"PACK1_0": None}), WITH, "start processes", "worker of PACK1_0 starts afresh with it"),
     "the release starts afresh": (but(RUNS, outdated={"PACK1_0": "api.py changed"}), WITH, "restart processes", "worker of PACK1_0 starts afresh with it"),

@@ -102,6 +102,9 @@ def test_a_background_process_that_does_not_run_is_dead(server, service):
     assert (sample["bad"], sample.get("slow"), sample["message"]) == (True, None, "worker of PACK1_0 does not run")
     os.makedirs(server.layout.runtime("PACK1_0", "-worker"))
     assert probes.api(API, server.memory)["bad"] is False
+    os.unlink(server.layout.process_file(unit))
+    os.symlink("/dev/null", server.layout.process_file(unit))
+    assert probes.api(API, server.memory)["message"] == "worker of PACK1_0 does not run"
 
 
 def test_without_a_worker_nobody_waits_for_an_answer(server, service):

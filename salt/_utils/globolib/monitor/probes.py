@@ -93,11 +93,17 @@ def _alive(runtime: str) -> int:
 
 
 def _dead_processes(layout: Layout, name: str) -> list[str]:
-    """The background processes of a release that have a unit and do not run: systemd removes their directory."""
-    texts = systemd.process_texts(layout).items()
-    ours = (background.of_unit(layout, os.path.basename(path)) for path, held in texts if not held or is_ours(held))
-    mine = [process for process, instance in filter(None, ours) if instance == name]
-    return [process for process in mine if not os.path.isdir(layout.runtime(name, f"-{process}"))]
+    """
+    The background processes of a release that have a unit and do not run: systemd has removed their directory, but for
+    that of a unit which was masked before it stopped.
+    """
+    dead = []
+    for path, held in systemd.process_texts(layout).items():
+        process, instance = background.of_unit(layout, os.path.basename(path)) or ("", "")
+        runs = held and os.path.isdir(layout.runtime(name, f"-{process}"))
+        if instance == name and is_ours(held) and not runs:
+            dead.append(process)
+    return dead
 
 
 def api(settings: Mapping[str, Any], memory: Memory) -> Sample:

@@ -7,7 +7,7 @@ from globolib import command as running
 from globolib import health as http
 from globolib import ledger, lock, release, run, survey, systemd, waiting
 from globolib.errors import Failure
-from globolib.host import Host
+from globolib.host import Host, Unit
 from globolib.layout import release_of
 from globolib.ledger import Entry
 from globolib.manifest import Health
@@ -91,7 +91,10 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
     if notes := restart_notes(deployed, host):
         result["notes"] = notes
     if problems:
-        unit = systemd.unit(deployed.layout.instance(deployed.release))
+        dead = [unit for unit in _process_units(deployed, host).values() if unit.active != "active"]
+        # A process that has ended has more to say than what answers as it should.
+        unit = dead[0] if dead and problems[0] == f"{dead[0].name} does not run" else None
+        unit = unit or systemd.unit(deployed.layout.instance(deployed.release))
         result["problems"] = problems
         result["body"] = answer.body[:500] if answer else None
         result["log"] = systemd.journal(unit.name, 15, unit.invocation)
@@ -156,12 +159,17 @@ def status(minion: Minion) -> dict[str, Any]:
 
 def _processes(deployed: Settings, host: Host) -> dict[str, dict[str, str]]:
     """``{"processes": {"worker": "active, process 4711"}}``: the background processes of what is deployed, if any."""
-    record, told = host.releases.get(deployed.release), {}
-    target = target_of(deployed, record.manifest, record.virtualenv) if record else None
-    for name in target.processes if target else ():
-        unit = host.units.get(deployed.layout.process(deployed.release, name))
-        told[name] = f"{unit.active}, process {unit.pid}" if unit and unit.pid else unit.active if unit else "inactive"
+    units = _process_units(deployed, host)
+    told = {name: f"{unit.active}, process {unit.pid}" if unit.pid else unit.active for name, unit in units.items()}
     return {"processes": told} if told else {}
+
+
+def _process_units(deployed: Settings, host: Host) -> dict[str, Unit]:
+    """The units of the background processes of what is deployed, by the names of the processes."""
+    record = host.releases.get(deployed.release)
+    target = target_of(deployed, record.manifest, record.virtualenv) if record else None
+    units = {name: deployed.layout.process(deployed.release, name) for name in (target.processes if target else ())}
+    return {name: host.units.get(unit, Unit(unit)) for name, unit in units.items()}
 
 
 def _told(holder: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -165,9 +165,13 @@ def test_it_is_healed(served, broken):
     assert served.systemd.pid(WEB) == web, "what serves goes on"
 
 
-def test_one_that_is_dead_is_named(served):
+def test_one_that_is_dead_is_named_and_has_its_log(machine):
+    served = machine
+    served.publish("1.0", processes={"worker": ["sh", "-c", "echo marker; exec sleep 1000"]})
+    assert served.deploy("1.0", without=["tried"]).failure is None
     served.systemd.run(["systemctl", "stop", ONE])
     health = answers.health(served.minion(), deadline=0)
+    assert health["log"] == ["marker"]
     assert (health["healthy"], health["problems"]) == (False, [f"{ONE} does not run"])
     assert answers.status(served.minion())["differences"].count(f"{ONE} does not run") == 1
 

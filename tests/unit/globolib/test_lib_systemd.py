@@ -374,7 +374,11 @@ def test_what_a_cut_left_of_unit_files_is_ours_alone(layout, monkeypatch):
         layout.unit_file(SOCKET),
         layout.unit_file("shop-::1:80.socket"),
         layout.handed,
+        layout.process_file("shop-worker@PACK1_0.service"),
+        layout.process_file("shop-worker@PACK1_1.service.d/zz-globoapp.conf"),
     ]
+    os.makedirs(os.path.dirname(ours[-1]))
+    files.write(layout.process_file("shop-worker@PACK1_1.service"), "")
     with monkeypatch.context() as patch:
         for name in ("replace", "unlink"):
             patch.setattr(os, name, lambda *args: (_ for _ in ()).throw(InterruptedError))

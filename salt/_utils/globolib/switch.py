@@ -19,7 +19,7 @@ from globolib.ledger import Entry
 from globolib.manifest import worker_count
 from globolib.plan import Target, plan, process_units, proof, target_of, wanted_texts
 from globolib.settings import Settings
-from globolib.trial import reload_if_needed, write
+from globolib.trial import reload_if_needed, seconds_to_prove, write
 
 log = logging.getLogger(__name__)
 
@@ -119,12 +119,11 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
 
 def _switch_processes(settings: Settings, host: Host, course: Course) -> None:
     """The last part of a switch: background processes, once the release is healthy."""
-    moves = course.is_move(settings)
     try:
-        if moves and course.target.processes:
+        if course.is_move(settings) and course.target.processes:
             asked = host.releases[settings.release].manifest.health
             observe.answers(settings, health.where(settings.address, settings.port), asked)
-        daemons.switch(settings, host, course.target, settings.prove if moves else 0)
+        daemons.switch(settings, host, course.target, seconds_to_prove(settings, host))
     except (Failure, OSError) as failure:
         unit_then = failure.unit if isinstance(failure, daemons.Ended) else None
         came_of_it = put_back(settings, host, course)

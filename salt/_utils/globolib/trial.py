@@ -47,6 +47,16 @@ def reload_if_needed(host: Host) -> None:
         systemd.systemctl("daemon-reload")
 
 
+def seconds_to_prove(settings: Settings, host: Host) -> float:
+    """
+    Seconds that a release is watched. One that was deployed here before has shown that it lasts: a way back does not
+    wait.
+    """
+    record = host.releases.get(settings.release)
+    deployed_before = any(entry.succeeded and entry.version == settings.version for entry in host.entries)
+    return 0 if record and record.failed is None and deployed_before else settings.prove
+
+
 def try_candidate(settings: Settings, host: Host, target: Target) -> str:
     """
     Run the release beside what serves, on a private unix socket, and look at it: it boots, it answers as its
@@ -59,11 +69,7 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
     unit = layout.instance(name, CANDIDATE)
     record = host.releases[name]
     where = health.Unix(layout.candidate_socket(name))
-    # One that was deployed here before has shown that it lasts: a way back should not wait.
-    lasts = record.failed is None and any(
-        entry.succeeded and entry.version == settings.version for entry in host.entries
-    )
-    hold = 0 if lasts else settings.prove
+    hold = seconds_to_prove(settings, host)
     workers = worker_count(record.manifest, units.gunicorn_settings(settings, CANDIDATE))
     define(settings, CANDIDATE, units.candidate_files(settings, target.wsgi))
     reload_if_needed(host)

@@ -83,6 +83,14 @@ def test_the_next_release_brings_its_own_when_it_serves(served):
     assert f"{ONE} runs" in str(done.said) or done.line["changed"]
 
 
+def test_one_that_has_lasted_here_is_not_watched_again(served):
+    served.publish("1.1")
+    assert served.deploy("1.1").failure is None
+    done = served.deploy("1.0", globoapp={"prove": 300})
+    assert done.failure is None
+    assert_only(served, ONE, "1.0")
+
+
 def assert_1_0_is_back(machine, done):
     assert done.line["result"] == "failed"
     assert "\nSwitched back: 1.0 serves again." in done.failure

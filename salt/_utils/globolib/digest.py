@@ -56,5 +56,5 @@ def is_current(opts: Mapping[str, Any], code: str | None) -> bool:
         The master's digest, from pillar; None where pillar has none: then it is not known, and not current.
     """
     if opts.get("file_client") == "local":
-        code = served(opts)
+        code = served(opts, opts.get("saltenv") or "base")
     return code is not None and code == here() and not globolib.stale()

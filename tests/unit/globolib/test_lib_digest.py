@@ -88,5 +88,10 @@ def test_a_minion_without_a_master_serves_itself(tmp_path):
     assert digest.served(opts, "dev") is None
     assert digest.served({}) is None
     assert digest.is_current(opts, None) is True
+    elsewhere = {**opts, "file_roots": {"base": [], "dev": [str(tmp_path / "salt")]}}
+    assert (digest.is_current(elsewhere, None), digest.is_current({**elsewhere, "saltenv": "dev"}, None)) == (
+        False,
+        True,
+    )
     (tmp_path / "salt/_modules/globoapp.py").write_text("")
     assert digest.is_current(opts, digest.here()) is False, "what pillar says is some other time's"

@@ -35,8 +35,11 @@ def validate(config):
     return True, "The configuration is valid."
 
 
-# What was said last: a look that is broken is said once, not at every turn. Salt executes this file
-# again in place when beacons are refreshed; what was said must outlive that.
+LOOK = "globoapp_minion.look"
+# Looks without the function before that is said: a fresh minion gets the beacon some seconds before the rest.
+PATIENCE = 30
+# What was said last, and how often the function was missing: a look that is broken is said once, not at every turn.
+# Salt executes this file again in place when beacons are refreshed; what was said must outlive that.
 _SAID = globals().get("_SAID", {})
 
 
@@ -44,11 +47,16 @@ def beacon(config):
     """
     One look. Returns the events of probes that have changed, mostly none.
     """
+    _SAID["missing"] = 0 if LOOK in __salt__ else _SAID.get("missing", 0) + 1
+    if 0 < _SAID["missing"] < PATIENCE:
+        return []
     try:
-        events = __salt__["globoapp_minion.look"]()
+        events = __salt__[LOOK]()
     except Exception as error:  # noqa: BLE001  a beacon that raises silences all beacons of its minion
-        log.error("the beacon globoapp cannot look", exc_info=True)
-        return _say("bad", f"the beacon cannot look: {type(error).__name__}: {error}; the minion's log has more")
+        told = _say("bad", f"the beacon cannot look: {type(error).__name__}: {error}; the minion's log has more")
+        if told:
+            log.error("the beacon globoapp cannot look", exc_info=True)
+        return told
     return events + (_say("clear", "the beacon looks again") if _SAID.get("state") == "bad" else [])
 
 

@@ -18,20 +18,36 @@ def load(path, **given):
     return module
 
 
+def torn():
+    raise ValueError("torn")
+
+
 @pytest.fixture
 def beacon():
-    """The beacon; `__salt__` has no function until a test puts one in."""
-    return load(SALT / "_beacons/globoapp.py", __salt__={})
+    """The beacon; what it calls fails until a test puts something else in."""
+    return load(SALT / "_beacons/globoapp.py", __salt__={"globoapp_minion.look": torn})
 
 
-def test_the_beacon_never_raises_and_says_once_why_it_cannot_look(beacon):
+def test_the_beacon_never_raises_and_says_once_why_it_cannot_look(beacon, caplog):
     first, second = beacon.beacon([]), beacon.beacon([])
     assert [(event["tag"], event["probe"], event["state"]) for event in first] == [("monitor/bad", "monitor", "bad")]
-    assert "globoapp_minion.look" in first[0]["message"]
+    assert "ValueError: torn" in first[0]["message"]
     assert second == []
+    assert len(caplog.records) == 1
     beacon.__salt__["globoapp_minion.look"] = lambda: [{"tag": "api/bad"}]
     assert [event["tag"] for event in beacon.beacon([])] == ["api/bad", "monitor/clear"]
     assert [event["tag"] for event in beacon.beacon([])] == ["api/bad"]
+
+
+def test_a_fresh_minion_gets_the_beacon_before_the_rest_and_that_is_no_alert(beacon, caplog):
+    look = beacon.__salt__.pop("globoapp_minion.look")
+    assert [beacon.beacon([]) for _ in range(beacon.PATIENCE - 1)] == [[]] * (beacon.PATIENCE - 1)
+    assert not caplog.records
+    assert "globoapp_minion.look" in beacon.beacon([])[0]["message"]
+    beacon.__salt__["globoapp_minion.look"] = look
+    assert "torn" in beacon.beacon([])[0]["message"]
+    del beacon.__salt__["globoapp_minion.look"]
+    assert beacon.beacon([]) == []
 
 
 def test_what_the_beacon_has_said_outlives_its_being_loaded_again(beacon):

@@ -126,6 +126,26 @@ def healthy(name, app="globoapp", **kwargs):
     return _do(app, steps.healthy, name)
 
 
+def proxy_checked(name, app="globoapp", **kwargs):
+    """
+    nginx takes what pillar ``proxy`` asks for: its site was tried, and nothing that serves was touched.
+
+    name
+        The app.
+    """
+    return _do(app, steps.proxy_checked, name)
+
+
+def proxied(name, app="globoapp", **kwargs):
+    """
+    nginx is in front of the app as pillar ``proxy`` says, and by it the release answers; without ``proxy`` it is not.
+
+    name
+        The app.
+    """
+    return _do(app, steps.proxied, name)
+
+
 def recorded(name, app="globoapp", **kwargs):
     """
     What this run did, tried or failed to do is in the ledger; then the next deploy may go on.

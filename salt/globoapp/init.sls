@@ -6,7 +6,9 @@ include:
   - globoapp.tree
   - globoapp.packages
   - globoapp.app
+  - globoapp.nginx
   - globoapp.service
   - globoapp.health
+  - globoapp.proxy
   - globoapp.record
   - globoapp.monitor

@@ -1,6 +1,6 @@
 {% from "globoapp/settings.jinja" import fit with context %}
 include:
-  - globoapp.health
+  - globoapp.proxy
 {% for app in fit %}
 # No requisite: a deploy that failed is recorded too. Its place in the list puts it after the others.
 {{ app.name }} {{ app.version }} is recorded:
@@ -15,8 +15,12 @@ include:
     - name: {{ app.root }}/current
     - target: {{ app.release }}
     - force: True
+    - atomic: True
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is healthy
+{% if app.proxied %}
+      - globoapp: {{ app.name }} {{ app.version }} has its proxy
+{% endif %}
       - globoapp: {{ app.name }} {{ app.version }} is recorded
 
 old releases of {{ app.name }} are pruned:
@@ -26,6 +30,9 @@ old releases of {{ app.name }} are pruned:
     - app: {{ app.app }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is healthy
+{% if app.proxied %}
+      - globoapp: {{ app.name }} {{ app.version }} has its proxy
+{% endif %}
       - globoapp: {{ app.name }} {{ app.version }} is recorded
 
 grain {{ app.name }} says {{ app.version }}:
@@ -36,5 +43,8 @@ grain {{ app.name }} says {{ app.version }}:
     - force: True
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is healthy
+{% if app.proxied %}
+      - globoapp: {{ app.name }} {{ app.version }} has its proxy
+{% endif %}
       - globoapp: {{ app.name }} {{ app.version }} is recorded
 {% endfor %}

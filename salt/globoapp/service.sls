@@ -1,6 +1,6 @@
 {% from "globoapp/settings.jinja" import fit with context %}
 include:
-  - globoapp.app
+  - globoapp.nginx
 {% for app in fit %}
 {% if app.runs_command %}
 release command of {{ app.name }} {{ app.version }} has run:
@@ -20,6 +20,9 @@ release command of {{ app.name }} {{ app.version }} has run:
     - app: {{ app.app }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} is unpacked
+{% if app.proxy %}
+      - globoapp: {{ app.name }} {{ app.version }} has its proxy checked
+{% endif %}
 {% if app.runs_command %}
       - globoapp: release command of {{ app.name }} {{ app.version }} has run
 {% endif %}

@@ -100,6 +100,23 @@ def test_a_release_command_has_its_state_before_the_trial(loaders, pillar):
     assert {"globoapp": "release command of globoapp 1.0 has run"} in tried["require"]
 
 
+PROXY = {"self_signed": True, "port": 8443}
+
+
+def test_a_proxy_is_tried_before_the_switch_and_taken_up_after_it(loaders, pillar):
+    low = loaders.modules.state.show_low_sls("globoapp", pillar=merged(pillar, {"globoapp": {"proxy": PROXY}}))
+    functions = list(dict.fromkeys(function for _, function in steps(low)))
+    before, after = STATES[: STATES.index("globoapp.tried")], STATES[STATES.index("globoapp.recorded") :]
+    between = STATES[len(before) : -len(after)]
+    assert functions == [*before, "pkg.installed", "globoapp.proxy_checked", *between, "globoapp.proxied", *after]
+    wants = {one["fun"]: one.get("require", []) for one in low}
+    assert {"globoapp": "globoapp 1.0 has its proxy checked"} in wants["tried"]
+    assert {"pkg": "nginx of globoapp is installed"} in wants["proxy_checked"]
+    assert {"globoapp": "globoapp 1.0 is healthy"} in wants["proxied"]
+    # What is recorded as deployed answers by its proxy.
+    assert all({"globoapp": "globoapp 1.0 has its proxy"} in wants[one] for one in ("symlink", "pruned", "present"))
+
+
 # What the tree makes of accounts: the arguments of group.present and user.present, by what pillar says.
 ACCOUNTS = {
     "nothing": ({}, None, {"name": "globoapp", "uid": None, "gid": None, "usergroup": True}),
@@ -270,6 +287,14 @@ def test_each_step_is_done_for_each_app(loaders, shop):
     assert all(sum(is_of(one, identity) for one in settings) == 1 for identity in before)
 
 
+def test_the_proxy_of_one_app_is_no_step_of_another(loaders, shop):
+    shop = merged_deep(shop, {"globoapps": {"shop": {"proxy": PROXY}}})
+    low = steps(loaders.modules.state.show_low_sls("globoapp", pillar=shop))
+    wanted = {"pkg.installed", "globoapp.proxy_checked", "globoapp.proxied"}
+    assert set(of(low, "shop 1.0")) - set(of(low, "globoapp 1.0")) == wanted - {"pkg.installed"}
+    assert [identity for identity, function in low if function == "pkg.installed"] == ["nginx of shop is installed"]
+
+
 @pytest.mark.parametrize("sls", SLS)
 def test_each_sls_by_itself_for_each_app(loaders, shop, sls):
     low = steps(loaders.modules.state.show_low_sls(sls, pillar=shop))
@@ -308,6 +333,11 @@ REFUSED = {
     "a name": ({"globoapp": {"name": "shop"}},
                {"globoapp": "have the same name, shop", "shop": "have the same name, shop"}),
     "a port": ({"globoapp": {"port": 9000}}, {"globoapp": "has port 9000", "shop": "has port 9000"}),
+    "the port of a proxy": ({"globoapp": {"proxy": {"self_signed": True, "port": 9000}}},
+                            {"globoapp": "the proxy of globoapp has port 9000", "shop": "and so has globoapps:shop"}),
+    "one port of two proxies without names": (
+        {"globoapp": {"proxy": {"self_signed": True}}, "globoapps": {"shop": {"proxy": {"self_signed": True}}}},
+        {"globoapp": "have their proxies on port 443", "shop": "needs a proxy:server_name of its own"}),
     "the settings of one": ({"globoapps": {"shop": {"prot": 1}}}, {"shop": "globoapps:shop:prot is an unknown"}),
     "the thresholds of one": (
         {"globoapps": {"shop": {"monitor": {"apy": 1}}}}, {"shop": "globoapps:shop:monitor:apy is an unknown setting"}

@@ -32,7 +32,7 @@ def unpacked(*packages):
     """Returns a directory (Path) with what packages of Debian hold. Raises RuntimeError where they cannot be had."""
 
     def make(directory):
-        _download(packages, directory)
+        download(packages, directory)
         for package in directory.glob("*.deb"):
             subprocess.run(["dpkg-deb", "--extract", str(package), str(directory)], check=True)
             package.unlink()
@@ -40,7 +40,8 @@ def unpacked(*packages):
     return prepared(ROOT / ".lab" / "debian" / packages[0], make)
 
 
-def _download(packages, target):
+def download(packages, target):
+    """Puts packages of Debian into the directory target (Path). Raises RuntimeError where they cannot be had."""
     done = None
     for command in (["apt-get", "download", *packages], ["apt-get", "update"], ["apt-get", "download", *packages]):
         done = subprocess.run(["nice", *command], cwd=target, capture_output=True, text=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from globolib import command as running
 from globolib import health as http
-from globolib import ledger, lock, release, run, survey, systemd, waiting
+from globolib import ledger, lock, nginx, release, run, survey, systemd, waiting
 from globolib.errors import Failure
 from globolib.host import Host, Unit
 from globolib.layout import release_of
@@ -54,8 +54,8 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
         Seconds in which to ask again after a wrong answer (pillar ``deadline``); 0 asks once.
 
     Returns ``{"healthy", "version", "asked", "status", "latency_ms", "attempts"}``; when unhealthy also
-    ``problems``, ``body`` and ``log``; ``notes`` where there is something to know that is no fault; ``processes``
-    where the release has background processes.
+    ``problems``, ``body`` and ``log``; ``proxy`` where one was asked, too; ``notes`` where there is something to know
+    that is no fault; ``processes`` where the release has background processes.
     """
     deployed, entry, _ = run.deployed_settings(minion)
     if entry is None:
@@ -75,6 +75,8 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
         if attempts > 1:
             host = survey.again(deployed, host)
         problems = [problem] if problem else proof(deployed, host)
+        by_proxy = None if problems else nginx.unwell(deployed.layout, asked, timeout)
+        problems += [by_proxy] if by_proxy else []
         return True if not problems else None
 
     if not waiting.until(well, deadline) and run.deployed_settings(minion)[1] != entry:
@@ -88,6 +90,8 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
         "attempts": attempts,
     }
     result |= _processes(deployed, host)
+    if front := nginx.taken_up(deployed.layout):
+        result["proxy"] = str(front)
     if notes := restart_notes(deployed, host):
         result["notes"] = notes
     if problems:
@@ -114,7 +118,7 @@ def _differences(deployed: Settings, host: Host, busy: bool) -> list[str]:
         steps = plan(deployed, host, target)
         differences += [why for step, why in steps.items() if step in TOLD]
         differences += [why for why in process_differences(deployed, host, target) if why not in differences]
-    return differences + _left(host, busy)
+    return [*differences, *nginx.steps(deployed).values(), *_left(host, busy)]
 
 
 def _left(host: Host, busy: bool) -> list[str]:

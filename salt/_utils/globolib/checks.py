@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from globolib import argv, background, connect, limits, serving, variables
+from globolib import argv, background, connect, limits, proxy, serving, variables
 from globolib.apps import NAME
 from globolib.minion import Call
 
@@ -192,6 +192,7 @@ def each(values: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     yield from serving.problems(values)
     yield from limits.problems(values)
     yield from (("connect", problem) for problem in connect.problems(values["connect"]))
+    yield from (("proxy", problem) for problem in proxy.problems(values["proxy"]))
     command = values["release_command"]
     if command is not None and command is not False and not argv.fits(command):
         yield "release_command", f"release_command is {command!r}: false, or a list of 1 to {argv.MOST} words"

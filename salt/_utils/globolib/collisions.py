@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from globolib.apps import place
 from globolib.processes import overlap
-from globolib.settings import Resolution
+from globolib.settings import Resolution, Settings
 
 
 def problems(app: str, mine: Resolution, others: Mapping[str, Resolution]) -> list[str]:
@@ -32,12 +32,33 @@ def _pair(here: str, mine: Resolution, there: str, theirs: Resolution) -> list[s
             f"{here} has root {one.root}, and {there} has {other.root}: each app needs a directory of its own, and "
             "none inside another's"
         )
+    if not wrong & {"proxy", "port", "bind"}:
+        found += _proxies(here, one, there, other)
     listens = not wrong & {"port", "bind", "version"} and one.version and other.version and one.port == other.port
     if listens and overlap(one.address, other.address):
         found.append(
             f"{here} has port {one.port} on {one.address}, and {there} has it on {other.address}: give one of them "
             "another port"
         )
+    return found
+
+
+def _proxies(here: str, one: Settings, there: str, other: Settings) -> list[str]:
+    """Whether the proxies are in each other's way, or in that of the other app. One nginx may have many on one port."""
+    mine, theirs, found = one.front, other.front, []
+    if mine and theirs and overlap(mine.address, theirs.address):
+        same = set(mine.server_name) & set(theirs.server_name)
+        both = mine.port == theirs.port or (mine.redirect_port and mine.redirect_port == theirs.redirect_port)
+        if both and (same or not mine.server_name or not theirs.server_name):
+            found.append(
+                f"{here} and {there} have their proxies on port {mine.port}: each needs a proxy:server_name of its "
+                "own, and no name twice"
+            )
+        for mixed in {mine.port, theirs.port} & {mine.redirect_port, theirs.redirect_port}:
+            found.append(f"{here} and {there} have port {mixed} for https and for proxy:redirect_port: choose two")
+    for has, front, name, app in ((here, mine, there, other), (there, theirs, here, one)):
+        if front and app.port in front.ports and overlap(front.address, app.address):
+            found.append(f"the proxy of {has} has port {app.port}, and so has {name}: give one of them another port")
     return found
 
 

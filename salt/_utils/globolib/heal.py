@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from globolib import ledger, lock, plan, rollback, run, systemd
+from globolib import ledger, lock, nginx, plan, rollback, run, systemd
 from globolib.errors import Failure
 from globolib.ledger import Entry
 from globolib.minion import Minion
@@ -79,6 +79,7 @@ def repair(minion: Minion, settings: Settings, entry: Entry) -> list[str]:
                 repairing.configure()
             done = [steps[step] for step in plan.BEFORE_SWITCH if step in steps]
             done += repairing.switch().values()
+            done += nginx.repair(settings)
         finally:
             with_lock.release()
     except (Failure, OSError) as failure:

@@ -7,6 +7,7 @@ http.client and not requests: requests speaks no AF_UNIX, has no deadline for a 
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -47,6 +48,22 @@ class Unix:
 
     def __str__(self) -> str:
         return f"unix:{self.path}:"
+
+
+@dataclass(frozen=True)
+class Tls(Tcp):
+    """
+    A proxy: https, with the first certificate of a file and no other one.
+
+    name
+        What it is asked as; empty where it takes every name.
+    """
+
+    certificate: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return super().__str__().replace("http:", "https:", 1)
 
 
 Where = Tcp | Unix
@@ -98,6 +115,14 @@ class Answer:
     seconds: float
 
 
+def _left(ends: float) -> float:
+    """The seconds until a time. Raises TimeoutError: none are."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
 class _Socket(socket.socket):
     """A socket whose operations all end at one time: each may last for what is left until then."""
 
@@ -105,10 +130,7 @@ class _Socket(socket.socket):
 
     def allot(self) -> None:
         """Let the next operation last for what is left. Raises TimeoutError: nothing is."""
-        left = self.ends - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self.settimeout(left)
+        self.settimeout(_left(self.ends))
 
     def sendall(self, *arguments: Any) -> None:
         """As socket.sendall; its timeout is one for all that is sent."""
@@ -121,11 +143,66 @@ class _Socket(socket.socket):
         return super().recv_into(*arguments, **options)
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """The same over TLS."""
+
+    ends = 0.0
+
+    def sendall(self, *arguments: Any) -> None:
+        """As ssl.SSLSocket.sendall."""
+        self.settimeout(_left(self.ends))
+        super().sendall(*arguments)
+
+    def recv_into(self, *arguments: Any, **options: Any) -> int:
+        """As ssl.SSLSocket.recv_into."""
+        self.settimeout(_left(self.ends))
+        return super().recv_into(*arguments, **options)
+
+
+class OtherCertificate(OSError):
+    """A proxy shows another certificate than its file holds."""
+
+
+def tls_context(certificate: str, check_name: bool) -> ssl.SSLContext:
+    """What a client needs that trusts the certificates of a file, and no CA. Raises OSError (ssl.SSLError is one)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = check_name
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(certificate)
+    return context
+
+
+def _over_tls(connected: socket.socket, place: Tls, ends: float) -> socket.socket:
+    context = tls_context(place.certificate, bool(place.name))
+    context.sslsocket_class = _TlsSocket
+    wrapped = context.wrap_socket(connected, server_hostname=place.name or None, do_handshake_on_connect=False)
+    assert isinstance(wrapped, _TlsSocket)
+    wrapped.ends = ends
+    try:
+        wrapped.settimeout(_left(ends))
+        wrapped.do_handshake()
+        if wrapped.getpeercert(True) != ssl.PEM_cert_to_DER_cert(first_certificate(place.certificate)):
+            raise OtherCertificate(f"it shows another certificate than {place.certificate} holds")
+    except BaseException:
+        wrapped.close()
+        raise
+    return wrapped
+
+
+def first_certificate(path: str) -> str:
+    """The first certificate of a PEM file, as PEM. Raises ValueError: there is none."""
+    held = files.read(path) or ""
+    begin, end = held.find(ssl.PEM_HEADER), held.find(ssl.PEM_FOOTER)
+    if not 0 <= begin < end:
+        raise ValueError(f"{path} holds no certificate")
+    return held[begin : end + len(ssl.PEM_FOOTER)] + "\n"
+
+
 class _Connection(http.client.HTTPConnection):
     """HTTP over a :class:`_Socket`."""
 
     def __init__(self, place: Where, ends: float) -> None:
-        super().__init__(place.host if isinstance(place, Tcp) else "localhost")
+        super().__init__((place.name if isinstance(place, Tls) else "") or getattr(place, "host", "localhost"))
         self.place, self.ends = place, ends
 
     def connect(self) -> None:
@@ -136,6 +213,8 @@ class _Connection(http.client.HTTPConnection):
         connected.ends = self.ends
         connected.allot()
         connected.connect(place.path if isinstance(place, Unix) else (place.host, place.port))
+        if isinstance(place, Tls):
+            self.sock = _over_tls(connected, place, self.ends)
 
 
 def ask(place: Where, path: str, deadline: float, headers: Mapping[str, str] | None = None) -> Answer:

@@ -146,6 +146,16 @@ class Layout:
         """What pillar says of gunicorn, for candidates."""
         return os.path.join(self.candidate, "gunicorn.json")
 
+    @property
+    def self_signed(self) -> tuple[str, str]:
+        """A self-signed certificate and its key: files."""
+        return self.own_file("proxy", "certificate.pem"), self.own_file("proxy", "key.pem")
+
+    @property
+    def proxy(self) -> str:
+        """What the proxy has taken up: a JSON file, not there without one."""
+        return self.own_file("proxy.json")
+
     def release(self, release: str) -> str:
         """The directory of a release."""
         return os.path.join(self.root, release)

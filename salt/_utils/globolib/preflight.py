@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from globolib import accounts, artifact, files, health, limits, reach, units, virtualenv
+from globolib import accounts, artifact, files, health, limits, nginx, reach, units, virtualenv
 from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
@@ -91,7 +91,9 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
     published
         Ask the source, too, whether it still has what this host has of the release.
     """
-    settings, failures, notes = resolution.settings, [], _unwatched(minion)
+    settings, notes = resolution.settings, _unwatched(minion)
+    wrong, told = ([], []) if resolution.invalid & {"proxy", "name", "root"} else nginx.examined(settings)
+    failures, notes = wrong, [*notes, *told]
     state = settings.layout.state
     if os.path.isdir(state) and files.is_read_only(state):  # a deploy makes that neither better nor worse
         notes.append(f"{state} is on a file system that is mounted read-only: the app cannot write its data")
@@ -105,6 +107,7 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
         others=_others(settings, host) if known else {},
         real_root=os.path.realpath(settings.root),
         noexec=files.noexec(settings.root),
+        failures=tuple(failures),
         notes=tuple(notes),
     )
     if not settings.release or resolution.invalid & NEEDED:

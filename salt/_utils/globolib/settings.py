@@ -14,6 +14,8 @@ from typing import Any, Literal
 from globolib import apps, checks, connect, limits, serving
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
+from globolib.proxy import Proxy
+from globolib.proxy import of as proxy_of
 from globolib.serving import Capacity
 
 INNER = apps.INNER
@@ -80,6 +82,7 @@ class Settings:
     tasks_max: int | None = None
     connect: Sequence[str] = ()  # no network
     environment: Mapping[str, str | float] = field(default_factory=dict, repr=False)
+    proxy: Mapping[str, Any] | None = None  # none
     credentials: Credentials | None = field(default=None, repr=False)
     address: str = "0.0.0.0"
     worker_count: int | None = None
@@ -93,6 +96,11 @@ class Settings:
     def layout(self) -> Layout:
         """Where everything of the app is."""
         return Layout(self.name, self.root)
+
+    @property
+    def front(self) -> Proxy | None:
+        """The proxy in front of the app; None without one."""
+        return proxy_of(self.proxy)
 
     def at(self, **values: Any) -> "Settings":
         """The same settings with other values."""

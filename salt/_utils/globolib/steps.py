@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import accounts, answers, command, plan, prune, rollback, run
+from globolib import accounts, answers, command, files, nginx, observe, plan, prune, rollback, run, switch
 from globolib.apps import place
 from globolib.errors import Failure
 from globolib.minion import Minion
@@ -155,6 +155,43 @@ def healthy(here: Run, name: str) -> Outcome:
     return Outcome("; ".join(seen.get("problems", ["It answers as it should."])), result=seen["healthy"])
 
 
+def proxy_checked(here: Run, name: str) -> Outcome:
+    """nginx takes what the setting ``proxy`` asks for, and finds the app also while it moves to another address."""
+    doing = nginx.steps(here.settings)
+    if here.minion.test:
+        return Outcome("nginx would be asked." if doing else "nginx is what it should be.")
+    _begun(here)
+    deployed, settings = here.host.deployed, here.settings
+    leaves = deployed if here.whole and deployed and deployed.place[1:] != (settings.port, settings.bind) else None
+    done = nginx.prepare(settings, (leaves.address, leaves.port) if leaves else None)
+    return Outcome("nginx takes the site.", done)
+
+
+def proxied(here: Run, name: str) -> Outcome:
+    """nginx is in front of the app as the setting ``proxy`` says, and by it the release answers as it should."""
+    settings, doing = here.settings, nginx.steps(here.settings)
+    path = nginx.HERE.site(settings.name)
+    before = files.read(path)
+
+    def told() -> dict[str, str]:
+        after = nginx.wanted(settings) if settings.front else ""
+        return {**doing, **({path: _diff(path, before, after)} if {"site", "remove"} & set(doing) else {})}
+
+    if here.minion.test:
+        return Outcome("nginx would be changed." if doing else "nginx is what it should be.", told())
+    _recorded(here)
+    if settings.front is None:
+        nginx.take_up(settings)
+        return Outcome("The proxy was taken away." if doing else "There is no proxy.", told())
+    place, wanted = nginx.where(settings, settings.front), here.host.releases[settings.release].manifest.health
+    try:
+        nginx.take_up(settings, proven=lambda: observe.answers(settings, place, wanted))
+    except (Failure, OSError) as failure:
+        came_of_it = switch.put_back(settings, here.host, here.course)
+        raise Failure(f"{settings.version} does not answer by its proxy: {failure}{came_of_it}") from failure
+    return Outcome(f"{place} answers as it should.", told())
+
+
 def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> Outcome:
     """
     What this run did, tried or failed to do is in the ledger; then the next deploy may go on.
@@ -211,6 +248,7 @@ def is_of(settings: Settings, identity: str) -> bool:
     return identity.startswith(f"{name} {version} ") or identity in (
         f"packages of {name} {version} are installed",
         f"units of {name} are defined",
+        f"nginx of {name} is installed",
         f"tree {settings.root} exists",
         f"system user {settings.user} exists",
         f"system group {accounts.group_of(settings)} exists",
@@ -278,6 +316,7 @@ def _rendered(here: Run, made: set[str], names: Sequence[str]) -> dict[str, Any]
         "title": f"{title} {settings.version or '(no version)'}",
         "problems": bool(here.problems),
         "runs_command": bool(here.release_command),
+        "proxied": settings.front is not None or nginx.is_there(settings),
         "monitor": here.minion.pillar_section.get("monitor", {}),
         **to_make,
         "makes": [account.partition(" ")[0] for account in mine],

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from globolib import background, files, health, ledger, release, systemd
+from globolib import background, files, health, ledger, nginx, release, systemd
 from globolib.layout import Layout, release_of
 from globolib.manifest import Health
 from globolib.monitor import thresholds
@@ -108,10 +108,25 @@ def _dead_processes(layout: Layout, name: str) -> list[str]:
 
 def api(settings: Mapping[str, Any], memory: Memory) -> Sample:
     """
-    The service, asked over its own address, and its background processes. Where no worker is there is no answer to wait
-    for. ``slow`` says that it answers as it should, only late: for people, and not to be healed.
+    The service, asked over its own address, and by its proxy where it has one: the message says which of the two is
+    dead; and its background processes. Where no worker is there is no answer to wait for. ``slow`` says that it answers
+    as it should, only late: for people, and not to be healed.
     """
-    target = deployed(memory)
+    target, timeout = deployed(memory), settings["timeout"]
+    sample = _app(settings, memory, target)
+    front = nginx.taken_up(memory.layout) if target else None
+    if target is None or target.health is None or front is None:
+        return sample
+    if sample["bad"] and not sample.get("slow"):
+        dead, _ = nginx.answers(front, timeout)
+        return {**sample, "message": f"{sample['message']}; {dead or f'its proxy nginx answers at {front}'}"}
+    by_proxy = nginx.unwell(memory.layout, target.health, timeout)
+    if by_proxy is None:
+        return sample
+    return {**sample, "bad": True, "value": None, "slow": False, "message": f"{by_proxy}; the app itself answers"}
+
+
+def _app(settings: Mapping[str, Any], memory: Memory, target: Deployed | None) -> Sample:
     if target is None:
         gone = os.path.islink(memory.layout.current)
         message = f"{memory.layout.ledger} is gone or holds no deploy, and {memory.layout.current} is there"

@@ -336,3 +336,29 @@ def test_who_is_dead_is_told(front, serve):
     frontend.stop()
     assert nginx.unwell(layout, asked, 5).startswith("nginx does not answer at https://127.0.0.1:")
     assert set(nginx.take_up(frontend.settings)) == {"start"}
+
+
+def test_a_certificate_of_ones_own(front):
+    frontend = front()
+    pair = [str(frontend.work / name) for name in ("own.pem", "own.key")]
+    nginx.certificate.make(*pair, ("api.example.com",), "x")
+    own = {"self_signed": False, "certificate": pair[0], "key": pair[1], "server_name": ["api.example.com"]}
+    assert set(frontend.change(**own)) == {"site"}
+    assert frontend.get(LIST)[1]["strict-transport-security"] == "max-age=31536000"
+    assert nginx.where(frontend.settings, frontend.settings.front).certificate == pair[0]
+    assert nginx.steps(frontend.settings) == {}
+
+
+def test_two_apps_on_one_port_are_told_apart_by_their_names(front, echo):
+    frontend = front(server_name=["api.example.com"])
+    setting = {**frontend.settings.proxy, "server_name": ["shop.example.com"]}
+    shop = frontend.settings.at(name="shop", root=str(frontend.work / "shop"), port=echo, proxy=setting)
+    os.makedirs(shop.layout.own)
+    nginx.prepare(shop, None)
+    assert set(nginx.take_up(shop)) == {"site"}
+    assert nginx.steps(shop) == nginx.steps(frontend.settings) == {}
+    assert frontend.get(LIST)[0] == 404
+    seen = frontend.send(b"GET /0 HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
+    assert json.loads(seen[2])["host"] == [f"shop.example.com:{frontend.port}"]
+    assert set(nginx.take_up(shop.at(proxy=None))) == {"remove"}
+    assert nginx.steps(frontend.settings) == {}

@@ -331,7 +331,10 @@ def _log() -> str:
 
 
 def examined(settings: Settings) -> tuple[list[str], list[str]]:
-    """What is in the way of the proxy, and what a person should know of it: a line each."""
+    """
+    What is in the way of the proxy, and what a person should know of it: a line each. Where nginx has the site already
+    nothing is in the way: a certificate that has ended must not stop a rollback.
+    """
     front, path = settings.front, HERE.site(settings.name)
     held = files.read(path)
     found: list[str] = []
@@ -361,6 +364,8 @@ def examined(settings: Settings) -> tuple[list[str], list[str]]:
             check(settings.name, wanted(settings))
     except Failure as failure:
         found.append(str(failure))
+    if held is not None and held == wanted(settings):
+        found, notes = [], [*notes, *found]
     if settings.address not in ("127.0.0.1", "::1"):
         notes.append(
             f"bind is {settings.bind!r}: port {settings.port} answers clients without the proxy, its limits and TLS; "

@@ -3,6 +3,7 @@ What each state of a deploy does, and what it says: in a run, and under ``test=T
 """
 
 import difflib
+import os
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,12 +185,23 @@ def proxied(here: Run, name: str) -> Outcome:
         nginx.take_up(settings)
         return Outcome("The proxy was taken away." if doing else "There is no proxy.", told())
     place, wanted = nginx.where(settings, settings.front), here.host.releases[settings.release].manifest.health
+    warnings = [
+        f"proxy:static:{prefix} is {directory!r}, and {settings.version} has no such directory: nginx answers 404"
+        for prefix, directory in settings.front.static.items()
+        if not os.path.isdir(os.path.join(settings.layout.release(settings.release), directory))
+    ]
     try:
         nginx.take_up(settings, proven=lambda: observe.answers(settings, place, wanted))
     except (Failure, OSError) as failure:
+        why = f"{settings.version} does not answer by its proxy: {failure}"
+        if here.course.is_move(settings) and {"start", "reload"} & set(doing) and "site" not in doing:
+            # nginx was not well, and this run changes nothing of it: the release has no part in that, and the one of
+            # before would be no better off.
+            note = f"{why}\nIt is nginx that is not well, so the release stays"
+            return Outcome(note, result=True, warnings=[*warnings, note])
         came_of_it = switch.put_back(settings, here.host, here.course)
-        raise Failure(f"{settings.version} does not answer by its proxy: {failure}{came_of_it}") from failure
-    return Outcome(f"{place} answers as it should.", told())
+        raise Failure(f"{why}{came_of_it}") from failure
+    return Outcome(f"{place} answers as it should.", told(), warnings=warnings)
 
 
 def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> Outcome:

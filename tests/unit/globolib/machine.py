@@ -55,6 +55,7 @@ class Deploy:
     said: dict = field(default_factory=dict)
     failure: str | None = None
     line: dict | None = None
+    warnings: list = field(default_factory=list)
 
 
 STATES = ("ready", "virtualenv", "release", "release_command", "tried", "configured", "serving", "healthy")
@@ -196,7 +197,11 @@ class Machine:
         here = here or run.Run(self.minion({**pillar, **({"version": version} if version else {})}, test))
         deploy, running = Deploy(here), {}
         without = [*without, *([] if here.release_command else ["release_command"])]
-        for number, name in enumerate(STATES):
+        names = list(STATES)
+        if here.settings.front:
+            names[names.index("tried") : names.index("tried")] = ["proxy_checked"]
+            names.append("proxied")
+        for number, name in enumerate(names):
             answer = {"__sls__": "globoapp", "__id__": name, "__run_num__": number, "result": True}
             if deploy.failure:
                 continue
@@ -207,6 +212,7 @@ class Machine:
                     else steps.Outcome("")
                 )
                 deploy.said[name] = outcome.comment
+                deploy.warnings += outcome.warnings
                 answer["changes"] = outcome.changes
             except (Failure, OSError) as failure:
                 deploy.failure = deploy.said[name] = str(failure)

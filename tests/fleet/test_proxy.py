@@ -29,6 +29,9 @@ def web(fleet, alone):
     fleet.heal(False, site(PROXY))
     server = alone("web1")
     server.sh(PURGE, check=False)
+    debs.isolate(server)
+    server.without = server.apply("1.0")
+    server.left = server.sh("ls -d /etc/nginx /opt/globoHUB/desafio/current; systemctl is-active 'globoapp*'", False)
     debs.offer(server, *PACKAGES)
     server.deploy("1.0")
     yield server
@@ -62,6 +65,11 @@ def answers(server):
 
 def differences(server):
     return server.call("globoapp.status")["differences"]
+
+
+def test_where_nginx_cannot_be_installed_nothing_is_switched(web):
+    assert "Unable to locate package nginx" in web.without.failed
+    assert (web.without.code, web.left) == (1, "")
 
 
 def test_a_deploy_puts_nginx_in_front(web):

@@ -10,12 +10,15 @@ from pathlib import Path
 from debian import ROOT, download
 from prepared import prepared
 
-# The directory becomes the only source that apt has; packages already there are left as they are.
+ISOLATE = """
+[ -e /srv/debs/sources ] || { mkdir -p /srv/debs/sources && mv /etc/apt/sources.list* /srv/debs/sources/; }
+rm -rf /var/lib/apt/lists/*
+mkdir -p /etc/apt/sources.list.d
+"""
+# The directory becomes the only source that apt has.
 INSTALL = """
 set -e
-mkdir -p /srv/debs && base64 -d | tar -C /srv/debs -x
-[ -e /srv/debs/sources ] || { mkdir /srv/debs/sources; mv /etc/apt/sources.list* /srv/debs/sources/; }
-mkdir -p /etc/apt/sources.list.d
+base64 -d | tar -C /srv/debs -x
 echo 'deb [trusted=yes] file:/srv/debs ./' > /etc/apt/sources.list.d/debs.list
 """
 REMOVE = """
@@ -44,8 +47,14 @@ def repository(*packages):
     return prepared(Path(ROOT) / ".lab" / "debs" / packages[0], make)
 
 
+def isolate(server):
+    """Leaves apt on a web server no source at all; take_away() undoes that."""
+    server.sh(ISOLATE)
+
+
 def offer(server, *packages):
     """Lets apt on a web server install these packages, and no other ones; take_away() undoes that."""
+    isolate(server)
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w") as archive:
         for path in repository(*packages).iterdir():

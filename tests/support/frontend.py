@@ -92,11 +92,11 @@ class Frontend:
         self.settings = settings
         return done
 
-    def connect(self):
+    def connect(self, address="127.0.0.1"):
         """Returns a new TLS connection; no certificate is looked at."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context.wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout=20))
+        return context.wrap_socket(socket.create_connection((address, self.port), timeout=20))
 
     def send(self, raw):
         """Sends bytes on a connection of their own; returns (status, headers, body) of the answer."""

@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from globolib import files, text
@@ -57,10 +57,13 @@ class Tls(Tcp):
 
     name
         What it is asked as; empty where it takes every name.
+    also
+        Another certificate that it may show, as PEM: that of before a renewal.
     """
 
     certificate: str
     name: str = ""
+    also: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         return super().__str__().replace("http:", "https:", 1)
@@ -163,17 +166,34 @@ class OtherCertificate(OSError):
     """A proxy shows another certificate than its file holds."""
 
 
-def tls_context(certificate: str, check_name: bool) -> ssl.SSLContext:
-    """What a client needs that trusts the certificates of a file, and no CA. Raises OSError (ssl.SSLError is one)."""
+def tls_context(certificate: str, check_name: bool, also: str = "") -> ssl.SSLContext:
+    """
+    What a client needs that trusts the first certificate of a file, and no CA.
+
+    also
+        Another one, as PEM; then the file need not be there.
+
+    Raises OSError (ssl.SSLError is one), ValueError: the file holds none.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = check_name
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(certificate)
+    try:
+        context.load_verify_locations(cadata=first_certificate(certificate))
+    except (OSError, ValueError):
+        if not also:
+            raise
+    if also:
+        context.load_verify_locations(cadata=also)
     return context
 
 
+# What OpenSSL says of a certificate that it was not told to trust: X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT and so on.
+STRANGE = (18, 19, 20, 21)
+
+
 def _over_tls(connected: socket.socket, place: Tls, ends: float) -> socket.socket:
-    context = tls_context(place.certificate, bool(place.name))
+    context = tls_context(place.certificate, bool(place.name), place.also)
     context.sslsocket_class = _TlsSocket
     wrapped = context.wrap_socket(connected, server_hostname=place.name or None, do_handshake_on_connect=False)
     assert isinstance(wrapped, _TlsSocket)
@@ -181,8 +201,11 @@ def _over_tls(connected: socket.socket, place: Tls, ends: float) -> socket.socke
     try:
         wrapped.settimeout(_left(ends))
         wrapped.do_handshake()
-        if wrapped.getpeercert(True) != ssl.PEM_cert_to_DER_cert(first_certificate(place.certificate)):
-            raise OtherCertificate(f"it shows another certificate than {place.certificate} holds")
+    except ssl.SSLCertVerificationError as error:
+        wrapped.close()
+        if error.verify_code in STRANGE:
+            raise OtherCertificate(f"it shows another certificate than {place.certificate} holds") from error
+        raise
     except BaseException:
         wrapped.close()
         raise
@@ -190,8 +213,9 @@ def _over_tls(connected: socket.socket, place: Tls, ends: float) -> socket.socke
 
 
 def first_certificate(path: str) -> str:
-    """The first certificate of a PEM file, as PEM. Raises ValueError: there is none."""
-    held = files.read(path) or ""
+    """The first certificate of a PEM file, as PEM. Raises OSError, or ValueError: there is none."""
+    with open(path, encoding="ascii", errors="replace") as handle:
+        held = handle.read()
     begin, end = held.find(ssl.PEM_HEADER), held.find(ssl.PEM_FOOTER)
     if not 0 <= begin < end:
         raise ValueError(f"{path} holds no certificate")

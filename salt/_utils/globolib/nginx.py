@@ -5,6 +5,7 @@ One nginx has the sites of all apps, and other people's. So a site is tried firs
 there; and it is taken up by a reload, which closes no connection.
 """
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -90,10 +91,13 @@ def where(settings: Settings, front: Proxy) -> health.Tls:
 
 
 def taken_up(layout: Layout) -> health.Tls | None:
-    """Where to ask what the last deploy has put in front of an app; None where there is nothing."""
+    """
+    Where to ask what the last deploy has put in front of an app; None where there is nothing. A certificate that was
+    renewed and not taken up yet is no fault of it.
+    """
     try:
         noted = files.read_json(layout.proxy)
-        return health.Tls(noted["host"], noted["port"], noted["certificate"], noted["name"]) if noted else None
+        return health.Tls(**noted) if noted else None
     except (ValueError, KeyError, TypeError, RecursionError):  # torn by a power cut
         return None
 
@@ -244,7 +248,7 @@ def take_up(settings: Settings, site: str | None = None, proven: Callable[[], ob
             came_of_it = _put_back(path, held)
         raise Failure(f"{failure}{came_of_it}") from failure
     place = where(settings, front)
-    note = {"host": place.host, "port": place.port, "certificate": place.certificate, "name": place.name}
+    note = dataclasses.asdict(dataclasses.replace(place, also=health.first_certificate(place.certificate)))
     if not os.path.exists(settings.layout.proxy) or files.read_json(settings.layout.proxy) != note:
         files.write_json(settings.layout.proxy, note)
     return doing

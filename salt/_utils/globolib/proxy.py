@@ -239,12 +239,13 @@ def _redirect(proxy: Proxy, host: str) -> str:
 # told, not shown. Numbers that nginx does not know yet are "000".
 _SITE = """\
 {written}
-limit_conn_zone $binary_remote_addr zone={here}:1m;
 geo ${here}_near {{
     default 0;
 {near}}}
-# What this host asks every second to see whether it is well is no access.
-map "${here}_near $http_user_agent" ${here}_logged {{ default 1; "1 globoapp-health" 0; }}
+# What this host asks every second to see whether it is well is no access, and not limited.
+map "${here}_near $http_user_agent" ${here}_client {{ default $binary_remote_addr; "1 globoapp-health" ""; }}
+map ${here}_client ${here}_logged {{ default 1; "" 0; }}
+limit_conn_zone ${here}_client zone={here}:1m;
 map $status ${here}_status {{ default 0; ~^[1-9] $status; }}
 map $request_uri ${here}_uri {{ default $request_uri; "~[\\x80-\\xff]" "(not ASCII)"; }}
 map $host ${here}_host {{ default $host; "~[\\x80-\\xff]" "(not ASCII)"; }}
@@ -287,7 +288,6 @@ server {{
 {hsts}
     location = {mark} {{
         access_log off;
-        limit_conn {here} 10000;
         if (${here}_near = 0) {{ return 404; }}
         default_type text/plain;
         return 200 "{digest}";

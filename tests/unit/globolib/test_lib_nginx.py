@@ -1,6 +1,8 @@
 """What is in front of an app, as health checks and the beacon see it: a TLS server below the test, no nginx."""
 
+import dataclasses
 import json
+import os
 
 import pytest
 from globolib import certificate, files, health, nginx, proxy
@@ -33,17 +35,26 @@ def test_it_is_asked_by_its_name_and_certificate(front):
 def test_another_certificate_and_another_name_are_no_answer(front, tmp_path):
     other = str(tmp_path / "other.pem"), str(tmp_path / "other.key")
     certificate.make(*other, ["api.example"], "x")
-    for place in (
-        health.Tls("127.0.0.1", front.place.port, other[0], "api.example"),
-        health.Tls("127.0.0.1", front.place.port, front.pair[0], "b.example"),
-    ):
-        problem, answer = health.once(place, ASKED, 5)
-        assert (answer, "CERTIFICATE_VERIFY_FAILED" in problem) == (None, True)
     both = tmp_path / "both.pem"  # a chain: only its first one is the server's
     both.write_text(files.read(other[0]) + files.read(front.pair[0]))
-    problem, _ = health.once(health.Tls("127.0.0.1", front.place.port, str(both), "api.example"), ASKED, 5)
-    assert "it shows another certificate than" in problem
+    for held, name, words in (
+        (other[0], "api.example", f"it shows another certificate than {other[0]} holds"),
+        (str(both), "api.example", f"it shows another certificate than {both} holds"),
+        (front.pair[0], "b.example", "Hostname mismatch"),
+    ):
+        problem, answer = health.once(health.Tls("127.0.0.1", front.place.port, held, name), ASKED, 5)
+        assert (answer, words in problem) == (None, True), problem
     assert front.asked == []
+
+
+def test_a_renewed_certificate_is_no_fault_before_it_is_taken_up_and_after(front, layout):
+    front.note(layout)
+    os.unlink(front.pair[0])
+    assert nginx.unwell(layout, ASKED, 5) is None
+    certificate.make(*front.pair, ["api.example"], "x")
+    assert nginx.unwell(layout, ASKED, 5) is None
+    other = dataclasses.replace(front.place, also=health.first_certificate(front.pair[0]))
+    assert "it shows another certificate than" in health.once(other, ASKED, 5)[0]
 
 
 def test_a_certificate_that_is_gone_is_no_answer(front, tmp_path):
@@ -138,4 +149,4 @@ def test_a_port_that_another_program_has_is_told_by_its_name(tmp_path, monkeypat
 
 def test_the_note_is_json_that_other_releases_read(front, layout):
     front.note(layout)
-    assert set(json.loads(files.read(layout.proxy))) == {"host", "port", "certificate", "name"}
+    assert set(json.loads(files.read(layout.proxy))) == {"host", "port", "certificate", "name", "also"}

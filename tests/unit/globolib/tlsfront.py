@@ -1,5 +1,6 @@
 """A TLS server in the place of nginx: what health checks and the beacon see of a proxy."""
 
+import dataclasses
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,8 +41,8 @@ class Front:
     def note(self, layout):
         """Makes it what the last deploy has put in front of the app."""
         files.make_directory(layout.own)
-        note = {"host": "127.0.0.1", "port": self.place.port, "certificate": self.pair[0], "name": "api.example"}
-        files.write_json(layout.proxy, note)
+        also = health.first_certificate(self.pair[0])
+        files.write_json(layout.proxy, dataclasses.asdict(dataclasses.replace(self.place, also=also)))
 
     def stop(self):
         self.server.shutdown()

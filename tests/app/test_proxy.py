@@ -141,16 +141,35 @@ def test_static_files_are_those_of_the_deployed_release_and_nothing_else(front):
         (root / release / "static/passwd").symlink_to("/etc/passwd")
     (root / "current").symlink_to("PACK1_0")
     assert frontend.get("/static/a.css")[::2] == (200, b"PACK1_0")
+    (root / "PACK1_1/static/new.css").write_text("new")
+    (root / "PACK1_1/static/b").mkdir()
+    (root / "PACK1_1/static/b/c d.css").write_text("deep")
+    assert frontend.get("/static/new.css")[0] == 404
+    (root / ".globoapp/beside").symlink_to("../PACK1_1")
+    assert frontend.get("/static/new.css")[::2] == (200, b"new"), "pages of the new release ask before it is deployed"
+    assert frontend.get("/static/b/c%20d.css")[::2] == (200, b"deep")
+    assert frontend.get("/static/a.css")[::2] == (200, b"PACK1_0")
     etag = frontend.get("/static/a.css")[1]["etag"]
     (root / "new").symlink_to("PACK1_1")
     os.utime(root / "PACK1_1/static/a.css", (time.time() + 2,) * 2)
     (root / "new").rename(root / "current")
     assert frontend.get("/static/a.css", f"If-None-Match: {etag}")[::2] == (200, b"PACK1_1")
+    (root / "PACK1_1/static/beside").symlink_to("../api.py")
+    (root / "current").unlink()
+    (root / "current").symlink_to("PACK1_0")
+    assert frontend.get("/static/beside")[0] == 403
     assert frontend.get("/static/link")[0] == frontend.get("/static/passwd")[0] == 403
     assert frontend.get("/static/a.css", method="POST")[0] == 405
-    for path in ("/static../api.py", "/static/../api.py", "/static/%2e%2e/api.py", "/static/..%2fapi.py", "/static"):
+    for path in (
+        "/static../api.py",
+        "/static/../api.py",
+        "/static/%2e%2e/api.py",
+        "/static/..%2fapi.py",
+        "/static",
+        "/static/b",
+    ):
         status, _, body = frontend.get(path)
-        assert (status in (400, 404), b"secret" in body) == (True, False), path
+        assert (status in (301, 400, 403, 404), b"secret" in body) == (True, False), path
 
 
 def test_gzip_for_what_is_large_enough_and_only_who_asks(front, echo):

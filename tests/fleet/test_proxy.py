@@ -69,7 +69,7 @@ def differences(server):
 
 def test_where_nginx_cannot_be_installed_nothing_is_switched(web):
     assert "Unable to locate package nginx" in web.without.failed
-    assert (web.without.code, web.left) == (1, "")
+    assert (web.without.code != 0, web.left) == (True, "")
 
 
 def test_a_deploy_puts_nginx_in_front(web):
@@ -106,7 +106,8 @@ def test_a_dry_run_and_a_bad_setting_change_nothing(web):
     dry = web.apply(test=True, proxy={**PROXY, "max_body": "2m"})
     assert (dry.results, "client_max_body_size 2m" in dry.changes) == ({None, True}, True), dry.text
     run = web.apply("1.1", proxy={"self_signed": True, "conections": 3})
-    assert (run.code, "proxy:conections is an unknown setting; did you mean connections?" in run.failed) == (1, True)
+    assert run.code != 0
+    assert "proxy:conections is an unknown setting; did you mean connections?" in run.failed
     web.sh("echo 'lisen 1;' > /etc/nginx/conf.d/someone.conf")
     run = web.apply("1.1", proxy={**PROXY, "max_body": "2m"})
     web.sh("rm /etc/nginx/conf.d/someone.conf")

@@ -1,6 +1,7 @@
 """The certificate of a proxy: whether it is fit, found by a TLS handshake in memory; and one for labs, by openssl."""
 
 import os
+import shutil
 import ssl
 import stat
 import tempfile
@@ -76,6 +77,13 @@ def _handshake(server: ssl.SSLContext, certificate: str, name: str) -> float:
                 continue
     told = asks.getpeercert() or {}
     return ssl.cert_time_to_seconds(str(told["notAfter"]))
+
+
+def cannot_make() -> list[str]:
+    """Why no certificate can be made on this host: a line, or none."""
+    if shutil.which("openssl"):
+        return []
+    return ["proxy:self_signed is true: there is no openssl on this host to make the certificate; install it"]
 
 
 def make(certificate: str, key: str, names: Sequence[str], name: str) -> bool:

@@ -5,6 +5,7 @@ The order that makes a write durable: the file's bytes, then the rename, then th
 holds the name (rename(2) and fsync(2); a rename alone may be on disk before the bytes are).
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -96,6 +97,21 @@ def is_being_written(temporary: str) -> bool:
 def write_json(path: str, data: Any, mode: int = 0o644) -> None:
     """Write ``data`` as one JSON document, by :func:`write`."""
     write(path, json.dumps(data, indent=1, sort_keys=True) + "\n", mode)
+
+
+def link(path: str, target: str) -> bool:
+    """
+    Make a symlink, or lead one somewhere else: atomically and durably, it is never gone. Returns whether it changed.
+    """
+    if os.path.islink(path) and os.readlink(path) == target:
+        return False
+    fresh = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):  # left by a cut
+        os.unlink(fresh)
+    os.symlink(target, fresh)
+    os.replace(fresh, path)
+    sync_directory(os.path.dirname(path))
+    return True
 
 
 def read(path: str) -> str | None:

@@ -156,6 +156,11 @@ class Layout:
         """What the proxy has taken up: a JSON file, not there without one."""
         return self.own_file("proxy.json")
 
+    @property
+    def beside(self) -> str:
+        """The link to the release whose static files are needed too: the new one in a deploy, then the one before."""
+        return self.own_file("beside")
+
     def release(self, release: str) -> str:
         """The directory of a release."""
         return os.path.join(self.root, release)

@@ -9,15 +9,13 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from globolib import certificate, commands, files, health, processes, proxy, systemd, text, waiting
+from globolib import certificate, commands, files, health, proxy, systemd, text, waiting
 from globolib.errors import Failure
-from globolib.host import Listener
 from globolib.layout import Layout
 from globolib.manifest import Health
-from globolib.processes import overlap
 from globolib.proxy import Proxy
 from globolib.settings import Settings
 
@@ -56,15 +54,15 @@ HERE = Place()
 
 def is_there(settings: Settings) -> bool:
     """Whether the app has a site of nginx that this tree has written, or had one that is gone."""
-    return bool(_ours(settings, files.read(HERE.site(settings.name))))
+    return bool(is_ours(settings, files.read(HERE.site(settings.name))))
 
 
-def _ours(settings: Settings, held: str | None) -> bool:
+def is_ours(settings: Settings, held: str | None) -> bool:
     return os.path.exists(settings.layout.proxy) or (held or "").startswith(proxy.WRITTEN)
 
 
-def _files(settings: Settings, front: Proxy) -> tuple[str, str]:
-    """The certificate and its key."""
+def pair_of(settings: Settings, front: Proxy) -> tuple[str, str]:
+    """The files of the certificate and its key."""
     return settings.layout.self_signed if front.self_signed else (front.certificate or "", front.key or "")
 
 
@@ -79,15 +77,15 @@ def wanted(settings: Settings, before: tuple[str, int] | None = None) -> str:
     front = settings.front or Proxy()
     places = [(settings.address, settings.port), *([before] if before else [])]
     upstreams = dict.fromkeys(str(health.where(*place)).removeprefix("http://") for place in places)
-    pair = _files(settings, front)
-    return proxy.site_text(front, settings.name, list(upstreams), settings.layout.current, *pair, HERE.logs)
+    pair, releases = pair_of(settings, front), (settings.layout.current, settings.layout.beside)
+    return proxy.site_text(front, settings.name, list(upstreams), releases, pair, HERE.logs)
 
 
 def where(settings: Settings, front: Proxy) -> health.Tls:
     """Where to ask the app by its proxy, from this host."""
     place = health.where(front.address, front.port)
     assert isinstance(place, health.Tcp)
-    return health.Tls(place.host, place.port, _files(settings, front)[0], front.name)
+    return health.Tls(place.host, place.port, pair_of(settings, front)[0], front.name)
 
 
 def taken_up(layout: Layout) -> health.Tls | None:
@@ -133,7 +131,7 @@ def steps(settings: Settings, site: str | None = None) -> dict[str, str]:
     path, front = HERE.site(settings.name), settings.front
     held = files.read(path)
     if front is None:
-        return {"remove": f"{path} is left"} if _ours(settings, held) else {}
+        return {"remove": f"{path} is left"} if is_ours(settings, held) else {}
     if not HERE.installed:
         return {"install": "nginx is not installed"}
     site = wanted(settings) if site is None else site
@@ -206,7 +204,7 @@ def prepare(settings: Settings, before: tuple[str, int] | None) -> dict[str, str
     if front is None:
         return {}
     done = {}
-    pair = _files(settings, front)
+    pair = pair_of(settings, front)
     if front.self_signed and certificate.make(*pair, front.server_name, settings.name):
         done["certificate"] = f"{pair[0]} was made"
     site = wanted(settings)
@@ -332,68 +330,3 @@ def _log() -> str:
     except OSError:
         return ""
     return "\nThe last lines of its log:\n" + "\n".join(f"    | {line}" for line in said) if said else ""
-
-
-def examined(settings: Settings) -> tuple[list[str], list[str]]:
-    """
-    What is in the way of the proxy, and what a person should know of it: a line each. Where nginx has the site already
-    nothing is in the way: a certificate that has ended must not stop a rollback.
-    """
-    front, path = settings.front, HERE.site(settings.name)
-    held = files.read(path)
-    found: list[str] = []
-    notes: list[str] = []
-    try:
-        if front is None:
-            if _ours(settings, held) and HERE.installed:
-                check(settings.name, None)
-            return found, notes
-        if held is not None and not _ours(settings, held):
-            found.append(f"{path} was not written by this tree, which needs that name: move it away")
-        pair, fit = _files(settings, front), True
-        if front.self_signed:
-            fit = os.path.exists(pair[0])  # else it is made, and nginx is asked then
-        else:
-            try:
-                days = certificate.days_left(*pair, front.server_name)
-                if days < certificate.SOON:
-                    notes.append(f"proxy:certificate is {pair[0]}: it ends in {days:.0f} days")
-            except Failure as failure:
-                fit = False
-                found.append(str(failure))
-        found += _taken(settings, front)
-        if systemd.booted() and systemd.unit(HERE.unit).file_state.startswith("masked"):
-            found.append(f"{HERE.unit} is masked, and the setting proxy needs it: systemctl unmask nginx")
-        if fit and HERE.installed and held != wanted(settings):
-            check(settings.name, wanted(settings))
-    except Failure as failure:
-        found.append(str(failure))
-    if held is not None and held == wanted(settings):
-        found, notes = [], [*notes, *found]
-    if settings.address not in ("127.0.0.1", "::1"):
-        notes.append(
-            f"bind is {settings.bind!r}: port {settings.port} answers clients without the proxy, its limits and TLS; "
-            "bind: 127.0.0.1 closes that way"
-        )
-    return found, notes
-
-
-def _taken(settings: Settings, front: Proxy) -> list[str]:
-    """The programs that have a port of the proxy and are not nginx."""
-    if settings.port in front.ports and overlap(settings.address, front.address):
-        return [f"port {settings.port} is the app's and its proxy's: choose another proxy:port, 443 for https"]
-    found = []
-    listening: Sequence[Listener] = [
-        socket
-        for socket in processes.listeners()
-        if socket.port in front.ports and overlap(socket.address, front.address)
-    ]
-    for listener in processes.with_owners(listening):
-        others = [owner for owner in listener.owners if owner.program != "nginx"]
-        if others or not listener.owners:
-            who = f"{others[0].program} (process {others[0].pid})" if others else "a program of another container"
-            found.append(
-                f"port {listener.port} of the proxy is taken: {who} listens on {listener.address}:{listener.port}; "
-                "stop it or choose another port"
-            )
-    return list(dict.fromkeys(found))

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from globolib import accounts, artifact, files, health, limits, nginx, reach, units, virtualenv
+from globolib import accounts, artifact, files, health, limits, nginx_preflight, reach, units, virtualenv
 from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
@@ -92,7 +92,7 @@ def examine(minion: Minion, resolution: Resolution, host: Host, published: bool 
         Ask the source, too, whether it still has what this host has of the release.
     """
     settings, notes = resolution.settings, _unwatched(minion)
-    wrong, told = ([], []) if resolution.invalid & {"proxy", "name", "root"} else nginx.examined(settings)
+    wrong, told = ([], []) if resolution.invalid & {"proxy", "name", "root"} else nginx_preflight.examined(settings)
     failures, notes = wrong, [*notes, *told]
     state = settings.layout.state
     if os.path.isdir(state) and files.is_read_only(state):  # a deploy makes that neither better nor worse

@@ -159,17 +159,17 @@ def names_of(proxy: Proxy) -> frozenset[str]:
 
 
 def site_text(
-    proxy: Proxy, name: str, upstreams: Sequence[str], current: str, certificate: str, key: str, logs: str
+    proxy: Proxy, name: str, upstreams: Sequence[str], releases: tuple[str, str], pair: tuple[str, str], logs: str
 ) -> str:
     """
     The text of nginx's site of an app.
 
     upstreams
         Where the app listens, ``address:port``; each but the first is asked where the one before takes no connection.
-    current
-        The link to the deployed release.
-    certificate, key
-        Files.
+    releases
+        The links to the deployed release, and to the one beside it.
+    pair
+        The files of certificate and key.
     logs
         The directory of the access log.
     """
@@ -184,8 +184,8 @@ def site_text(
         near="".join(f"    {address} 1;\n" for address in _near(proxy.address)),
         listen=_listen(proxy.address, proxy.port, " ssl"),
         names=" ".join(proxy.server_name) or "_",
-        certificate=certificate,
-        key=key,
+        certificate=pair[0],
+        key=pair[1],
         log=f"{logs}/{name}-access.log {here} if=${here}_logged" if proxy.access_log else "off",
         limit=f"    limit_conn {here} {proxy.connections};\n    limit_conn_status 429;\n" if proxy.connections else "",
         gzip=_GZIP if proxy.gzip else "    gzip off;\n",
@@ -193,8 +193,15 @@ def site_text(
         if proxy.hsts and not proxy.self_signed
         else "",
         static="".join(
-            _STATIC.format(prefix=prefix, current=current, directory=directory)
-            for prefix, directory in sorted(proxy.static.items())
+            _STATIC.format(
+                prefix=prefix,
+                pattern=re.escape(prefix),
+                current=releases[0],
+                beside=releases[1],
+                directory=directory,
+                named=f"{here}_static_{number}",
+            )
+            for number, (prefix, directory) in enumerate(sorted(proxy.static.items()))
         ),
         mark=MARK,
         digest=_DIGEST,
@@ -330,10 +337,18 @@ _GZIP = """\
 """
 
 # ^~ and both slashes: no other location, and no /static../, leads out of the directory; no symlink does either.
+# What the deployed release does not have may be one of the release beside it: both answer while a deploy switches.
 _STATIC = """
     location ^~ {prefix} {{
         alias {current}/{directory}/;
         disable_symlinks on from={current};
+        log_not_found off;
+        error_page 404 = @{named};
+    }}
+    location @{named} {{
+        rewrite ^{pattern}(.*)$ /{directory}/$1 break;
+        root {beside};
+        disable_symlinks on from={beside};
     }}
 """
 

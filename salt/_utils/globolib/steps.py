@@ -11,6 +11,7 @@ from typing import Any
 from globolib import accounts, answers, command, files, nginx, observe, plan, prune, rollback, run, switch
 from globolib.apps import place
 from globolib.errors import Failure
+from globolib.layout import release_of
 from globolib.minion import Minion
 from globolib.run import Run
 from globolib.settings import Settings
@@ -165,6 +166,8 @@ def proxy_checked(here: Run, name: str) -> Outcome:
     deployed, settings = here.host.deployed, here.settings
     leaves = deployed if here.whole and deployed and deployed.place[1:] != (settings.port, settings.bind) else None
     done = nginx.prepare(settings, (leaves.address, leaves.port) if leaves else None)
+    if here.whole and here.course.is_move(settings):
+        files.link(settings.layout.beside, f"../{settings.release}")
     return Outcome("nginx takes the site.", done)
 
 
@@ -267,9 +270,18 @@ def is_of(settings: Settings, identity: str) -> bool:
     )
 
 
+def _keep_static(here: Run) -> None:
+    """`current` leads to the new release by now: pages of the one before still ask for its static files."""
+    before = here.course.before
+    if before and before.version != here.settings.version:
+        files.link(here.settings.layout.beside, f"../{release_of(before.version)}")
+
+
 def pruned(here: Run, name: str) -> Outcome:
     """Of old releases and virtualenvs there are no more than pillar ``keep`` says."""
     settings = here.settings
+    if settings.front and not here.minion.test:
+        _keep_static(here)
     if settings.keep == "all":
         return Outcome("All releases are kept.")
     if here.minion.test:

@@ -244,3 +244,12 @@ def test_what_a_file_system_still_takes(tmp_path, monkeypatch, seen, read_only, 
     monkeypatch.setattr(os, "statvfs", asked.__getitem__)
     path = f"{tmp_path}/no/such/path"
     assert (files.is_read_only(path), files.inodes(path)) == (read_only, inodes)
+
+
+def test_a_link_is_made_and_led_somewhere_else(tmp_path):
+    link = tmp_path / "beside"
+    (tmp_path / "beside.new").symlink_to("left-by-a-cut")
+    assert files.link(str(link), "../a") is True
+    assert files.link(str(link), "../a") is False
+    assert files.link(str(link), "../b") is True
+    assert (os.readlink(link), os.listdir(tmp_path)) == ("../b", ["beside"])

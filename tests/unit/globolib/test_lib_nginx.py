@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from globolib import certificate, files, health, nginx, proxy
+from globolib import certificate, files, health, nginx, nginx_preflight, proxy
 from globolib.manifest import Health
 from globolib.monitor import probes, thresholds
 from globolib.settings import Settings
@@ -126,11 +126,11 @@ def test_what_separates_a_host_without_nginx(tmp_path, monkeypatch):
     site = tmp_path / "conf.d/globoapp-proxy.conf"
     site.write_text("somebody's")
     assert nginx.steps(Settings(root=str(tmp_path / "root"))) == {}
-    problems, notes = nginx.examined(settings)
+    problems, notes = nginx_preflight.examined(settings)
     assert problems == [f"{site} was not written by this tree, which needs that name: move it away"]
     assert [note.partition(":")[0] for note in notes] == ["bind is '0.0.0.0'"]
     site.write_text(proxy.WRITTEN)
-    assert nginx.examined(settings.at(address="127.0.0.1", bind="127.0.0.1")) == ([], [])
+    assert nginx_preflight.examined(settings.at(address="127.0.0.1", bind="127.0.0.1")) == ([], [])
     assert nginx.steps(settings.at(proxy=None)) == {"remove": f"{site} is left"}
 
 
@@ -140,10 +140,10 @@ def test_a_port_that_another_program_has_is_told_by_its_name(tmp_path, monkeypat
         port = taken.getsockname()[1]
         values = {"self_signed": True, "port": port, "address": "127.0.0.1"}
         settings = Settings(root=str(tmp_path), proxy=values, address="127.0.0.1")
-        (problem,), _ = nginx.examined(settings)
+        (problem,), _ = nginx_preflight.examined(settings)
         assert problem.startswith(f"port {port} of the proxy is taken: ")
         assert f"listens on 127.0.0.1:{port}; stop it or choose another port" in problem
-        (problem,), _ = nginx.examined(settings.at(port=port))
+        (problem,), _ = nginx_preflight.examined(settings.at(port=port))
         assert problem.startswith(f"port {port} is the app's and its proxy's")
 
 

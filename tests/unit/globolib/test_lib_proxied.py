@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from globolib import nginx, systemd
+from globolib import nginx, nginx_preflight, systemd
 from globolib.host import Unit
 from tlsfront import Front
 
@@ -46,7 +46,7 @@ def proxied(machine, tmp_path, monkeypatch):
     """A machine with 1.0 behind a proxy, and 1.1 to be had; `nginx` is the Nginx."""
     machine.nginx = Nginx(tmp_path, monkeypatch)
     machine.pillar["globoapp"].update(proxy=machine.nginx.setting(), deadline=0.5, timeout=1)
-    monkeypatch.setattr(nginx, "_taken", lambda settings, front: [])  # the Front is no nginx
+    monkeypatch.setattr(nginx_preflight, "_taken", lambda settings, front: [])  # the Front is no nginx
     for version in ("1.0", "1.1"):
         machine.publish(version)
     machine.nginx.front.answer = (200, b'{"version": "1.0"}')
@@ -74,6 +74,7 @@ def test_a_release_that_is_well_by_itself_and_not_by_the_proxy_is_switched_back(
     assert "1.1 does not answer by its proxy: GET /status/ for 0.5 s: status 400 instead of 200" in done.failure
     assert "Switched back: 1.0 serves again." in done.failure
     assert (proxied.deployed(), proxied.running()) == ("1.0", ["PACK1_0"])
+    assert os.readlink(proxied.layout.beside) == "../PACK1_1", "its pages may still ask for its static files"
 
 
 def test_a_site_that_nginx_does_not_take_up_goes_with_the_release_of_before(proxied):
@@ -116,8 +117,10 @@ def test_a_certificate_that_cannot_be_used_any_more_stops_no_rollback(proxied):
 
 def test_static_files_that_the_release_does_not_have_are_told(proxied):
     setting = proxied.nginx.setting(static={"/static/": "static"})
+    assert os.readlink(proxied.layout.beside) == "../PACK1_0"
     done = switch_to_1_1(proxied, proxy=setting)
     assert done.failure is None
+    assert os.readlink(proxied.layout.beside) == "../PACK1_0", "the one before"
     assert any("1.1 has no such directory: nginx answers 404" in one for one in done.warnings)
 
 

@@ -75,8 +75,8 @@ def test_all_problems_at_once():
 
 def text(upstreams=("127.0.0.1:8000",), name="globoapp", **values):
     """The site of an app with these settings."""
-    files = ("/opt/x/y/current", "/c.pem", "/k.pem", "/var/log/nginx")
-    return proxy.site_text(Proxy(**values), name, upstreams, *files)
+    releases = ("/opt/x/y/current", "/opt/x/y/.globoapp/beside")
+    return proxy.site_text(Proxy(**values), name, upstreams, releases, ("/c.pem", "/k.pem"), "/var/log/nginx")
 
 
 def test_the_digest_is_of_the_whole_text():

@@ -12,7 +12,7 @@ from prepared import prepared
 
 ISOLATE = """
 [ -e /srv/debs/sources ] || { mkdir -p /srv/debs/sources && mv /etc/apt/sources.list* /srv/debs/sources/; }
-rm -rf /var/lib/apt/lists/*
+rm -rf /etc/apt/sources.list* /var/lib/apt/lists/*  # what a run that was killed has left
 mkdir -p /etc/apt/sources.list.d
 """
 # The directory becomes the only source that apt has.

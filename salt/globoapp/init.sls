@@ -6,9 +6,7 @@ include:
   - globoapp.tree
   - globoapp.packages
   - globoapp.app
-  - globoapp.nginx
   - globoapp.service
   - globoapp.health
-  - globoapp.proxy
   - globoapp.record
   - globoapp.monitor

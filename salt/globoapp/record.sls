@@ -1,6 +1,9 @@
 {% from "globoapp/settings.jinja" import fit with context %}
 include:
+  - globoapp.health
+{% if fit | selectattr('proxied') | list %}
   - globoapp.proxy
+{% endif %}
 {% for app in fit %}
 # No requisite: a deploy that failed is recorded too. Its place in the list puts it after the others.
 {{ app.name }} {{ app.version }} is recorded:

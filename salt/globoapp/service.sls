@@ -1,6 +1,9 @@
 {% from "globoapp/settings.jinja" import fit with context %}
 include:
+  - globoapp.app
+{% if fit | selectattr('proxy') | list %}
   - globoapp.nginx
+{% endif %}
 {% for app in fit %}
 {% if app.runs_command %}
 release command of {{ app.name }} {{ app.version }} has run:

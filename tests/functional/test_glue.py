@@ -25,8 +25,8 @@ PEOPLES = {
     "status",
 }
 STATES = (
-    "ready", "virtualenv", "release", "release_command", "tried", "configured", "serving", "healthy", "recorded",
-    "pruned",
+    "ready", "virtualenv", "release", "proxy_checked", "release_command", "tried", "configured", "serving", "healthy",
+    "proxied", "recorded", "pruned",
 )  # fmt: skip
 
 

@@ -4,21 +4,27 @@ settings, round after round, so that what else the machine does hits all of them
 
     bench/costs.py --rounds 9
 
-One client asks one question after the other on one connection (keep-alive), so the figure is the time of a request
-when nothing waits. Prints a table of medians over the rounds (of the median request of each) and one JSON document.
+One client asks one question after the other, on one connection where the server keeps it (nginx does, gunicorn here
+does not), so the figure is the time of a request when nothing waits. Prints a table of medians over the rounds (of the median request of each) and one JSON document.
 """
 
 import argparse
 import http.client
 import json
+import os
 import pathlib
 import ssl
 import statistics
-import subprocess
 import sys
 import time
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(CHECKOUT / name) for name in ("tests/fleet", "tests/support", "lab", "salt/_utils")]
+
+import debs  # noqa: E402
+from machines import Fleet  # noqa: E402
+from server import Server  # noqa: E402
+
 PATH = "/api/comment/list/nobody-commented"
 PROXY = {"self_signed": True, "connections": 0, "access_log": False}
 # The settings of a deploy, and how it is asked: straight, or by its proxy.
@@ -29,17 +35,6 @@ VARIANTS = {
     "beside its proxy": ({"proxy": PROXY}, "direct"),
     "by its proxy": ({"proxy": PROXY}, "proxy"),
 }
-
-
-def fleet(*words):
-    """Runs lab/fleet and returns what it printed; raises CalledProcessError where it failed."""
-    return subprocess.run([CHECKOUT / "lab/fleet", *words], check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def deploy(host, version, settings):
-    """Deploys a version with these settings."""
-    pillar = {"version": version, "globoapp": {"prove": 0, "soak": 0, **settings}}
-    fleet("salt", "--out=json", host, "state.apply", "globoapp", f"pillar={json.dumps(pillar)}")
 
 
 def connection(address, way):
@@ -77,17 +72,20 @@ def main():
     parser.add_argument("--host", default="web1")
     parser.add_argument("--version", default="1.1")
     options = parser.parse_args()
-    hosts = json.loads(fleet("status", "--json"))["hosts"]
-    address = next(host["address"] for host in hosts if host["name"] == options.host)
+    server = Server(Fleet(os.environ.get("GLOBOAPP_LAB", "")), options.host)
     seen, deployed = {name: [] for name in VARIANTS}, None
-    for _ in range(options.rounds):
-        for name, (settings, way) in VARIANTS.items():
-            if settings != deployed:
-                deploy(options.host, options.version, settings)
-                deployed = settings
-            requests(address, way, 200)  # what is warm is compared
-            seen[name].append(statistics.median(requests(address, way, options.requests)) * 1000)
-    deploy(options.host, options.version, {})
+    debs.offer(server, "nginx", "nginx-common")
+    try:
+        for _ in range(options.rounds):
+            for name, (settings, way) in VARIANTS.items():
+                if settings != deployed:
+                    server.deploy(options.version, **settings)
+                    deployed = settings
+                requests(server.address, way, 200)  # what is warm is compared
+                seen[name].append(statistics.median(requests(server.address, way, options.requests)) * 1000)
+    finally:
+        server.deploy(options.version)
+        debs.take_away(server)
     base = statistics.median(seen["as it is"])
     for name, milliseconds in seen.items():
         middle = statistics.median(milliseconds)

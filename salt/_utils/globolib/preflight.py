@@ -170,7 +170,8 @@ def _unwatched(minion: Minion) -> list[str]:
 def _others(settings: Settings, host: Host) -> dict[str, str]:
     """The releases that run with another account than the settings want."""
     owners = {name: accounts.runs_as(settings, family[0].pid) for name, family in host.processes.items() if family}
-    return {name: owner for name, owner in owners.items() if owner not in (None, settings.user)}
+    # No app runs with root: that is a process which systemd has only begun, after a crash, say.
+    return {name: owner for name, owner in owners.items() if owner not in (None, "root", settings.user)}
 
 
 def _unknown(minion: Minion, settings: Settings, host: Host, failure: str) -> str:

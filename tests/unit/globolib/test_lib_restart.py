@@ -98,6 +98,11 @@ def test_version_and_account_do_not_change_at_once(served):
     assert served.deploy("1.1").failure is None
 
 
+def test_a_process_that_systemd_has_only_begun_has_no_account_yet(served):
+    served.has_account("root")
+    assert served.deploy("1.1").failure is None
+
+
 def test_where_nothing_runs_both_may_change(served):
     served.systemd.run(["systemctl", "stop", ONE])
     served.has_account("other")

@@ -5,7 +5,8 @@ settings, round after round, so that what else the machine does hits all of them
     bench/costs.py --rounds 9
 
 One client asks one question after the other, on one connection where the server keeps it (nginx does, gunicorn here
-does not), so the figure is the time of a request when nothing waits. Prints a table of medians over the rounds (of the median request of each) and one JSON document.
+does not), so the figure is the time of a request when nothing waits. Prints a table of medians over the rounds (of the
+median request of each) and one JSON document.
 """
 
 import argparse

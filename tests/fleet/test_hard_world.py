@@ -81,8 +81,8 @@ def test_odd_bytes_in_a_log_do_not_stop_the_way_back(web1, tmp_path):
     odd = 'import sys; sys.stderr.buffer.write(b"caf\\xe9 \\x9b31m \\x85\\n"); sys.stderr.flush()'
     after = SICK_AFTER_SWITCH.replace('print("marker: it is sick now", flush=True)', odd)
     assert odd in after
-    with release(tmp_path, "9.71", after=after):
-        run = web1.apply("9.71", soak=4)
+    with release(tmp_path, "9.55", after=after):
+        run = web1.apply("9.55", soak=4)
     assert "Switched back: 1.0 serves again." in run.failed
     assert "\x9b" not in run.failed and "\x85" not in run.failed
     web1.assert_serves("1.0")
@@ -182,19 +182,19 @@ def little_memory(web1):
 
 
 def test_a_worker_that_the_kernel_ends_for_its_memory_does_not_end_the_service(web1, little_memory, tmp_path):
-    health = {"json": {"status": "OK", "version": "9.71"}}
-    with release(tmp_path, "9.71", base="2.0", after=GREEDY, health=health):
-        web1.deploy("9.71")
-        pid = web1.main_pid("9.71")
+    health = {"json": {"status": "OK", "version": "9.55"}}
+    with release(tmp_path, "9.55", base="2.0", after=GREEDY, health=health):
+        web1.deploy("9.55")
+        pid = web1.main_pid("9.55")
         # What systemd does where it is told of it, which needs its memory controller.
-        assert web1.sh("systemctl show -P OOMPolicy globoapp@PACK9_71.service") == "continue"
+        assert web1.sh("systemctl show -P OOMPolicy globoapp@PACK9_55.service") == "continue"
         comment(web1, "before-the-kill")
         for worker in web1.sh(f"ps -o pid= --ppid {pid}").split():
             little_memory(worker)
         assert web1.get("/eat")[0] is None
         assert little_memory.kills() >= 1
         until(lambda: kept(web1, "before-the-kill"))
-        assert web1.main_pid("9.71") == pid
+        assert web1.main_pid("9.55") == pid
         web1.deploy("1.0")
 
 

@@ -17,7 +17,7 @@ while True:
 """
 WORKER = {"worker": ["python", "-c", WORKS, '$HOME 100% "it\'s"']}
 ENDS = {"worker": "sh -c 'echo marker: no broker; exit 4'"}
-UNITS = "systemctl list-units --all --plain --no-legend 'globoapp-worker@*' | cut -d' ' -f1,3,4"
+UNITS = "systemctl list-units --plain --no-legend 'globoapp-worker@*' | cut -d' ' -f1,3,4"
 FILES = "ls -d /etc/systemd/system/globoapp-worker@* 2>/dev/null"
 
 
@@ -94,9 +94,10 @@ def test_it_comes_back_by_itself_and_stops_and_starts_with_the_web(web):
     before = pid(web, "9.81")
     web.sh(f"systemctl kill --signal=KILL {unit('9.81')}")
     until(lambda: pid(web, "9.81") not in ("0", before))
-    web.sh("systemctl stop globoapp@PACK9_81.service")
+    # With the socket: whoever asks has it start the service again at once.
+    web.sh("systemctl stop 'globoapp-0.0.0.0:8000.socket' globoapp@PACK9_81.service")
     until(lambda: pid(web, "9.81") == "0")
-    web.sh("systemctl start globoapp@PACK9_81.service")
+    web.sh("systemctl start 'globoapp-0.0.0.0:8000.socket' globoapp@PACK9_81.service")
     until(lambda: pid(web, "9.81") != "0")
     web.assert_serves("9.81")
 

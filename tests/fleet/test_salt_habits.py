@@ -64,7 +64,7 @@ def test_a_rollout_stops_at_a_server_that_does_not_answer(fleet, web1):
     web2.sh("systemctl stop salt-minion")
     try:
         pillar = json.dumps({"version": "1.1", "globoapp": QUICK})
-        deploy = f"salt --timeout=5 --gather-job-timeout=5 $server state.apply globoapp pillar='{pillar}'"
+        deploy = f"salt --timeout=5 $server state.apply globoapp pillar='{pillar}'"
         loop = f"for server in web2 web1; do {deploy} || exit; done"
         done = fleet.exec("master", "sh", "-c", loop)
         assert (done.returncode, "web2" in done.stdout) == (1, True)

@@ -20,6 +20,7 @@ from load import Load
 from machines import CHECKOUT
 from polling import until
 from server import ROOT, words
+from sweeps import sampled
 
 ALL, SAMPLE = 60, 8
 SEED = int(os.environ.get("GLOBOAPP_SEED", time.strftime("%Y%m%d")))
@@ -190,7 +191,7 @@ def webs(alone):
     return [alone("web1", OLD), alone("web2", OLD)]
 
 
-@pytest.mark.parametrize("count", [SAMPLE, pytest.param(ALL, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", sampled([SAMPLE, ALL], SAMPLE))
 def test_cut_anywhere(webs, count, say):
     count = int(os.environ.get("GLOBOAPP_CUTS", count))
     say(f"GLOBOAPP_CUTS={count} GLOBOAPP_SEED={SEED}")

@@ -5,6 +5,7 @@ from comment_load import CommentLoad, lost
 from polling import until
 from releases import release
 from server import ROOT
+from sweeps import sampled
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def twin(tmp_path_factory):
         yield "2.0.1"
 
 
-@pytest.mark.parametrize("deploys", [2, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize("deploys", sampled([2, 10], 2))
 def test_deploys_and_kills_lose_no_comment(web, twin, deploys, say):
     web.deploy("2.0")
     load = CommentLoad(web.url(), writers=4).start()

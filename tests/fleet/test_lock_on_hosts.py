@@ -7,7 +7,7 @@ import pytest
 from load import Load
 from machines import CHECKOUT
 from polling import until
-from server import QUICK, ROOT
+from server import ROOT, pillar_of
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def web(alone):
 
 def apart(web, version, **settings):
     """Starts a deploy that Salt's own check for a running state.apply does not see; returns the Popen."""
-    pillar = json.dumps({"version": version, "globoapp": {**QUICK, **settings}})
+    pillar = json.dumps(pillar_of(version, **settings))
     words = ["lab/fleet", "exec", web.name, "--", "salt-call", "--out=json", "--log-level=quiet"]
     words += ["--retcode-passthrough", "state.apply", "globoapp", "concurrent=True", f"pillar={pillar}"]
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT, env=web.fleet.env)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from polling import until
-from server import QUICK, Server
+from server import Server, pillar_of
 
 UNIT = "globoapp@PACK1_0.service"
 
@@ -63,7 +63,7 @@ def test_a_rollout_stops_at_a_server_that_does_not_answer(fleet, web1):
     web2 = Server(fleet, "web2")
     web2.sh("systemctl stop salt-minion")
     try:
-        pillar = json.dumps({"version": "1.1", "globoapp": QUICK})
+        pillar = json.dumps(pillar_of("1.1"))
         deploy = f"salt --timeout=5 $server state.apply globoapp pillar='{pillar}'"
         loop = f"for server in web2 web1; do {deploy} || exit; done"
         done = fleet.exec("master", "sh", "-c", loop)

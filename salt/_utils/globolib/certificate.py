@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 
-from globolib import commands, files, health
+from globolib import commands, files, health, proxy
 from globolib.errors import Failure
 
 DAYS = 365  # of a self-signed one
@@ -47,7 +47,7 @@ def days_left(certificate: str, key: str, names: Sequence[str]) -> float:
         ) from None
     ends = []
     for name in names or [""]:
-        asked = name.replace("*", "globoapp-health")
+        asked = proxy.asked_as(name)
         try:
             ends.append(_handshake(server, certificate, asked))
         except ssl.SSLCertVerificationError as error:

@@ -58,6 +58,7 @@ def is_there(settings: Settings) -> bool:
 
 
 def is_ours(settings: Settings, held: str | None) -> bool:
+    """Whether the app had a site of this tree, or ``held`` (its text; None without a file) is one."""
     return os.path.exists(settings.layout.proxy) or (held or "").startswith(proxy.WRITTEN)
 
 

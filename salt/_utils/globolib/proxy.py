@@ -69,7 +69,12 @@ class Proxy:
     @property
     def name(self) -> str:
         """A name by which the site can be asked; empty where it takes every name."""
-        return self.server_name[0].replace("*", "globoapp-health") if self.server_name else ""
+        return asked_as(self.server_name[0]) if self.server_name else ""
+
+
+def asked_as(name: str) -> str:
+    """A name by which a site is asked that has this server name: of ``*.example.com`` one of many."""
+    return name.replace("*", "globoapp-health")
 
 
 KNOWN = tuple(one.name for one in dataclasses.fields(Proxy))
@@ -151,11 +156,6 @@ def _static(static: Any) -> Iterator[str]:
             yield f"proxy:static has {prefix!r}: a path that begins and ends with /, like /static/"
         if not isinstance(directory, str) or not DIRECTORY.match(directory):
             yield f"proxy:static:{prefix} is {directory!r}: a directory inside the release, like static, without .."
-
-
-def names_of(proxy: Proxy) -> frozenset[str]:
-    """What tells two sites on one port apart."""
-    return frozenset(proxy.server_name)
 
 
 def site_text(

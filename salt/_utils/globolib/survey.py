@@ -43,7 +43,8 @@ def again(settings: Settings, host: Host) -> Host:
     layout = settings.layout
     # Named: one that is masked, or not loaded yet, is not among those that match a pattern.
     named = [layout.instance(settings.release)] if settings.release else []
-    background = {*settings.processes, *systemd.process_names(layout)}
+    process_texts = systemd.process_texts(layout)
+    background = {*settings.processes, *systemd.process_names(layout, process_texts)}
     background |= {name for record in host.releases.values() for name in record.manifest.processes}
     shown = systemd.show(layout, *named, processes=background) if host.booted else {}
     host = replace(host, units=shown)
@@ -56,7 +57,7 @@ def again(settings: Settings, host: Host) -> Host:
         enabled=systemd.enabled(layout),
         stray_links=systemd.stray_links(layout),
         handed=systemd.handed(layout),
-        texts=_texts(settings, sockets),
+        texts=_texts(settings, sockets) | process_texts,
         processes=families,
         workers={
             name: ready(layout, name, [process.pid for process in family[1:]]) for name, family in families.items()
@@ -100,7 +101,6 @@ def _texts(settings: Settings, sockets: set[str]) -> dict[str, str | None]:
     wanted = layout.socket(settings.address, settings.port)
     paths = [*units.unit_files(settings), layout.handed, layout.environment(settings.release)]
     texts = {path: files.read(path) for path in (*paths, *map(layout.unit_file, {*sockets, wanted}))}
-    texts |= systemd.process_texts(layout)
     secret = layout.environment(settings.release)
     if texts[secret] is not None and stat.S_IMODE(os.stat(secret).st_mode) != 0o600:
         texts[secret] = None

@@ -94,9 +94,9 @@ def process_texts(layout: Layout) -> dict[str, str]:
     return {path: files.read(path) or "" for path in paths}
 
 
-def process_names(layout: Layout) -> set[str]:
-    """The names of the background processes of which the tree has written a unit, of any release."""
-    ours = [os.path.basename(path) for path, held in process_texts(layout).items() if units.is_ours(held)]
+def process_names(layout: Layout, texts: Mapping[str, str]) -> set[str]:
+    """The names of the background processes of which the tree has written a unit: those of :func:`process_texts`."""
+    ours = [os.path.basename(path) for path, held in texts.items() if units.is_ours(held)]
     return {named[0] for name in ours if (named := background.of_unit(layout, name))}
 
 

@@ -182,19 +182,19 @@ def little_memory(web1):
 
 
 def test_a_worker_that_the_kernel_ends_for_its_memory_does_not_end_the_service(web1, little_memory, tmp_path):
-    health = {"json": {"status": "OK", "version": "9.55"}}
-    with release(tmp_path, "9.55", base="2.0", after=GREEDY, health=health):
-        web1.deploy("9.55")
-        pid = web1.main_pid("9.55")
+    health = {"json": {"status": "OK", "version": "9.57"}}
+    with release(tmp_path, "9.57", base="2.0", after=GREEDY, health=health):
+        web1.deploy("9.57")
+        pid = web1.main_pid("9.57")
         # What systemd does where it is told of it, which needs its memory controller.
-        assert web1.sh("systemctl show -P OOMPolicy globoapp@PACK9_55.service") == "continue"
+        assert web1.sh("systemctl show -P OOMPolicy globoapp@PACK9_57.service") == "continue"
         comment(web1, "before-the-kill")
         for worker in web1.sh(f"ps -o pid= --ppid {pid}").split():
             little_memory(worker)
         assert web1.get("/eat")[0] is None
         assert little_memory.kills() >= 1
         until(lambda: kept(web1, "before-the-kill"))
-        assert web1.main_pid("9.55") == pid
+        assert web1.main_pid("9.57") == pid
         web1.deploy("1.0")
 
 

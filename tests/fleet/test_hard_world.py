@@ -53,6 +53,8 @@ def test_idle_clients_bring_no_restart_and_no_comment_is_lost(watched):
             client.close()
     assert watched.main_pid("1.0") == pid
     assert "repair" not in [line["action"] for line in watched.ledger()[-1:]]
+    # Before monitoring is switched off again: who looks no more says no more that it is well.
+    until(lambda: not watched.fleet.runner("globoapp.alerts", "host=web1")["open"])
 
 
 def test_another_account_cannot_hold_the_lock(web1):

@@ -3,11 +3,12 @@
 import collections
 import json
 import pathlib
+import time
 
 import pytest
 from globolib import lock
 from globolib.minion import Minion
-from globolib.monitor import incoming, look, report
+from globolib.monitor import incoming, look, report, thresholds
 from watched import Watched
 
 HEALTH = {"healthy": True, "version": "1.0", "latency_ms": 2.5}
@@ -95,6 +96,16 @@ def test_a_report_says_what_is_open_and_who_deploys(server):
     assert (sent["version"], sent["port"], sent["deploys"]) == (None, None, [])
     assert sent["open"] == {"disk": {"message": "full"}}
     assert sent["deploying"] == {"what": "deploy of 1.1"}
+
+
+def test_what_a_beacon_knew_before_it_was_switched_off_is_not_told(server):
+    """The master would heal it again and again, until it gives up."""
+    pathlib.Path(server.memory.cache, "globoapp_monitor.json").write_text('{"disk": {"message": "full"}}')
+    looked = pathlib.Path(server.layout.looked)
+    looked.parent.mkdir(parents=True, exist_ok=True)
+    for ago, told in ((thresholds.UNWATCHED - 60, {"disk": {"message": "full"}}), (thresholds.UNWATCHED + 1, {})):
+        looked.write_text(str(int(time.monotonic() - ago)))
+        assert server.report()["open"] == told
 
 
 def test_old_lines_go_first_and_not_all_at_once(server):

@@ -147,6 +147,8 @@ def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
         line["probe"] = {key: number(probe.get(key)) for key in ("sent", "failed", "longest_gap_ms")}
         if "first_failure" in probe:
             line["probe"]["first_failure"] = word(probe["first_failure"])
+    if isinstance(data.get("release_command"), Mapping):
+        line["release_command"] = {"exit": number(data["release_command"].get("exit"))}
     return line
 
 

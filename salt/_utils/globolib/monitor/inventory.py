@@ -11,14 +11,11 @@ from typing import Any
 
 from globolib.apps import DEFAULT
 from globolib.errors import Failure
-from globolib.monitor import incoming
+from globolib.monitor import incoming, thresholds
 from globolib.monitor.store import Store, is_key
 from globolib.monitor.watch import SILENT
 
 log = logging.getLogger(__name__)
-
-# Seconds without a look of the beacon after which a server is not watched: it was switched off, and forgotten.
-UNWATCHED = 120
 
 Record = dict[str, Any]
 
@@ -75,7 +72,7 @@ def _is_watched(report: Mapping[str, Any]) -> bool | None:
     if not report:
         return None
     looked = report.get("looked")
-    return isinstance(looked, (int, float)) and looked < UNWATCHED
+    return isinstance(looked, (int, float)) and looked < thresholds.UNWATCHED
 
 
 def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:

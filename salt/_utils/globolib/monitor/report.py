@@ -87,7 +87,10 @@ def report(minion: Minion, health: Callable[[Minion], Mapping[str, Any]]) -> dic
     parts = {name: _part(app, healths[name]) for name, app in each.items()}
     lines = [dict(entry.data) for app in each.values() for entry in unacknowledged(app)[:BATCH]]
     memory = look.begin(each[minion.apps[0]])
-    own = parts.pop(DEFAULT, NOTHING)
+    own, looked = parts.pop(DEFAULT, NOTHING), look.last_look(memory.layout)
+    # What a beacon that was switched off had found is not known to be so any more, and nobody would say that it ended:
+    # the master would heal it until it gave up.
+    blind = looked is not None and looked >= thresholds.UNWATCHED
     sent = {
         "time": ledger.now(),
         **own,
@@ -95,9 +98,11 @@ def report(minion: Minion, health: Callable[[Minion], Mapping[str, Any]]) -> dic
         "cpu": _busy(minion),
         "memory": probes.memory_available(),
         "open": {
-            subject(probe, name): track for name, app in each.items() for probe, track in look.opened(app).items()
+            subject(probe, name): track
+            for name, app in each.items()
+            for probe, track in ({} if blind else look.opened(app)).items()
         },
-        "looked": look.last_look(memory.layout),
+        "looked": looked,
         "deploys": lines[:BATCH],
         **({"apps": parts} if parts else {}),
     }

@@ -35,6 +35,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "reminder": (0, 604800, "seconds, 0 is never"),
 }
 WHOLE = ("samples", "logs_days")
+# Seconds without a look of the beacon after which a server is not watched: it was switched off, and forgotten.
+UNWATCHED = 120
 
 NOTIFY: dict[str, Any] = {"url": None, "template": {"text": "{summary}"}, "timeout": 5, "headers": {}}
 FIELDS = ("summary", "state", "host", "app", "probe", "message", "value", "threshold", "since", "until", "time", "id")

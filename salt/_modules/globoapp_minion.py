@@ -10,9 +10,9 @@ import globolib
 globolib.refresh()
 
 import salt.utils.yaml  # noqa: E402
+from globolib import answers, steps  # noqa: E402
 from globolib import digest as code  # noqa: E402
 from globolib import heal as healing  # noqa: E402
-from globolib import steps  # noqa: E402
 from globolib.minion import Minion  # noqa: E402
 from globolib.monitor import look as looking  # noqa: E402
 from globolib.monitor import report as reports  # noqa: E402
@@ -96,6 +96,20 @@ def look():
     if not isinstance(__context__.get(MEMORY), dict):
         __context__[MEMORY] = {}
     return looking.turn(_minion(), __context__[MEMORY])
+
+
+def deployed(app=None):
+    """
+    What a rollout asks a server: ``{"version", "deploying": None or what, "jobs": [ids of the jobs that run], "lines":
+    [the last ledger lines]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.deployed
+    """
+    return answers.deployed(_minion().for_app(app))
 
 
 def opened(app=None):

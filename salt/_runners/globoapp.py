@@ -4,6 +4,7 @@ call ``globoapp_watch``.
 """
 
 import os
+import sys
 import time
 
 import globolib
@@ -12,12 +13,15 @@ globolib.refresh()
 
 import salt.cache  # noqa: E402
 import salt.client  # noqa: E402
+import salt.utils.event  # noqa: E402
 import salt.utils.minions  # noqa: E402
 from globolib import files  # noqa: E402
 from globolib.errors import Failure  # noqa: E402
 from globolib.monitor import inventory as records  # noqa: E402
 from globolib.monitor import metrics as exposition  # noqa: E402
 from globolib.monitor import store as stores  # noqa: E402
+from globolib.rollout import command as rolling  # noqa: E402
+from globolib.rollout.book import Book  # noqa: E402
 from salt.exceptions import CommandExecutionError  # noqa: E402
 
 TEXTFILE = "/var/lib/prometheus/node-exporter/globoapp.prom"
@@ -44,6 +48,155 @@ def _call(function, *args, **kwargs):
         return function(*args, **kwargs)
     except Failure as failure:
         raise CommandExecutionError(str(failure)) from failure
+
+
+def _book():
+    return Book(_store(), __opts__["cachedir"])
+
+
+def _matching(target, tgt_type):
+    found = salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type)
+    return sorted(found["minions"])
+
+
+def _rolling(function, *args):
+    """What a function of rollouts says, with what it needs of this master; where salt-run runs a person reads along."""
+    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True) as bus:
+        master = rolling.Master(
+            _book(),
+            lambda: salt.client.get_local_client(mopts=__opts__),
+            bus,
+            bus.fire_event,
+            sys.stdout if __opts__.get("__cli") == "salt-run" else None,
+            __opts__.get("output") or "",
+        )
+        return _call(function, master, *args)
+
+
+def rollout(version=None, target=None, tgt_type="glob", app="globoapp", test=False, **options):
+    """
+    Put a version on many servers: all are staged and tried first, then one switches, then the others in batches.
+
+    version
+        A quoted string.
+    target, tgt_type
+        Which servers, as ``salt`` takes it.
+    app
+        Which app.
+    test
+        Only say who would go when, and what each would do.
+    first
+        So many servers go before all others (1).
+    batch
+        So many at once after them: a number, or a share of all (25%).
+    pause
+        Seconds between the first and the others (0).
+    failures
+        So many servers may fail in the whole rollout (0).
+    on_failure
+        ``stop``, or ``rollback``: the servers that have it go back. Not where a release command has run.
+    deadline, wait
+        Seconds for the deploy of a server (600), and without an answer of it (30).
+    skip_silent
+        Begin without the servers that do not answer.
+
+    Returns ``{"rollout": its id, "version", "phase", "why", "servers": {state: how many}, "without it": {server: why},
+    "to type": [commands]}``; the return code is 0 only when every server has the version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.rollout version=1.1 target='web*'
+        salt-run globoapp.rollout version=1.1 target='web*' first=2 batch=10% pause=60 on_failure=rollback
+        salt-run globoapp.rollout version=1.1 target='web*' test=True
+    """
+    options = {name: value for name, value in options.items() if not name.startswith("__")}
+    version = str(version) if isinstance(version, float) else version
+    if not isinstance(target, str) or not target:
+        raise CommandExecutionError("target is missing: which servers, for example target='web*'")
+    servers = _call(_matching, target, tgt_type)
+    if test:
+        return _rolling(rolling.foretold, version, servers, target, app, options)
+    return _rolling(rolling.begin, version, servers, target, __user__, app, options)  # noqa: F821
+
+
+def resume(rollout):
+    """
+    Go on with a rollout that was paused, stopped or cut. Each server is asked anew; who has the version is skipped.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.resume 20261128-161230-5f3a
+    """
+    return _rolling(rolling.resume, rollout)
+
+
+def revert(rollout):
+    """
+    Bring the servers that a rollout has changed back to the version that each had.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.revert 20261128-161230-5f3a
+    """
+    return _rolling(rolling.revert, rollout)
+
+
+def pause(rollout):
+    """
+    Have a rollout begin no more servers. What is under way comes to its end.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.pause 20261128-161230-5f3a
+    """
+    return _call(rolling.order, _book(), rollout, "pause")
+
+
+def stop(rollout):
+    """
+    The same for good; it can be resumed all the same.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.stop 20261128-161230-5f3a
+    """
+    return _call(rolling.order, _book(), rollout, "stop")
+
+
+def watch(rollout):
+    """
+    Look on while another process drives a rollout.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.watch 20261128-161230-5f3a
+    """
+    return _rolling(rolling.watch, rollout)
+
+
+def rollouts(limit=20):
+    """
+    The last rollouts, newest first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run globoapp.rollouts
+    """
+    return _book().listed(int(limit))
 
 
 def inventory():

@@ -1,4 +1,4 @@
-"""Tests on machines share two hosts, and what a version is never changes on a host: each test has a number of its own."""
+"""Tests on machines share hosts, where a version never changes: each test has a number of its own."""
 
 import collections
 import re

@@ -15,6 +15,8 @@ from globolib.minion import Minion
 from globolib.plan import plan, process_differences, proof, restart_notes, target_of
 from globolib.settings import Settings
 
+# How many ledger lines a rollout is told.
+LINES = 5
 # Steps that do not change what answers now, and are differences all the same.
 TOLD = ("configure", "unmask", "open", "define", "enable", "stop", "close")
 
@@ -179,6 +181,21 @@ def _process_units(deployed: Settings, host: Host) -> dict[str, Unit]:
 def _told(holder: dict[str, Any] | None) -> dict[str, Any] | None:
     """What people see of who holds the lock."""
     return None if holder is None else {key: holder.get(key) for key in ("what", "since", "jid", "pid")}
+
+
+def deployed(minion: Minion) -> dict[str, Any]:
+    """
+    What a rollout asks a server: ``{"version", "deploying": None or what, "jobs": [ids of the jobs that run], "lines":
+    [the last ledger lines]}``.
+    """
+    settings, entry, entries = run.deployed_settings(minion)
+    holder = lock.holder(settings.layout.lock)
+    return {
+        "version": entry.version if entry else None,
+        "deploying": holder.get("what", "unknown") if holder is not None else None,
+        "jobs": minion.jobs,
+        "lines": [dict(line.data) for line in entries[-LINES:]],
+    }
 
 
 def deploying(minion: Minion) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -125,9 +125,8 @@ class Minion:
         section = self.pillar.get("globoapp")
         return section if isinstance(section, Mapping) else {}
 
-    @cached_property
-    def _job(self) -> Mapping[str, Any]:
-        """What Salt notes of the job that runs in this process (its cachedir/proc); empty where there is none."""
+    def _noted(self) -> Iterator[Mapping[str, Any]]:
+        """What Salt notes of each job of this minion (its cachedir/proc), also of those that were cut."""
         # Not by saltutil.running: it leaves out the job that asks.
         directory = os.path.join(self.cache, "proc")
         for jid in os.listdir(directory) if os.path.isdir(directory) else []:
@@ -136,8 +135,19 @@ class Minion:
                     job = msgpack.unpackb(handle.read(), strict_map_key=False)
             except (OSError, ValueError, TypeError):  # gone meanwhile, or half written
                 continue
-            own = isinstance(job, dict) and job.get("pid") == os.getpid()
-            if own and self.opts.get("jid") in (None, "", job.get("jid")):
+            if isinstance(job, dict):
+                yield job
+
+    @property
+    def jobs(self) -> list[str]:
+        """The ids of the jobs that run on this minion at this moment."""
+        return [str(job.get("jid")) for job in self._noted() if os.path.exists(f"/proc/{job.get('pid')}")]
+
+    @cached_property
+    def _job(self) -> Mapping[str, Any]:
+        """What Salt notes of the job that runs in this process; empty where there is none."""
+        for job in self._noted():
+            if job.get("pid") == os.getpid() and self.opts.get("jid") in (None, "", job.get("jid")):
                 return dict(job)
         return {}
 

@@ -1,0 +1,197 @@
+"""What a person on the master can do with rollouts: begin one, look on, order, resume, revert."""
+
+import contextlib
+import dataclasses
+import io
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import IO, Any
+
+from globolib import apps
+from globolib.errors import Failure
+from globolib.rollout import book as books
+from globolib.rollout import engine, show
+from globolib.rollout import state as words
+from globolib.rollout.book import Book
+from globolib.rollout.drive import drive
+from globolib.rollout.fleet import Bus, Client, Fleet
+from globolib.rollout.state import Rollout
+
+# How often watch looks.
+LOOK = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Master:
+    """
+    What is needed of Salt on the master.
+
+    book
+        The stored rollouts.
+    connect
+        Makes a client.
+    bus
+        The event bus, subscribed to.
+    fire
+        Sends an event: ``fire(data, tag)``.
+    out
+        Where to say what happens; None where nobody reads (salt-api).
+    form
+        How: ``json``, or for people.
+    """
+
+    book: Book
+    connect: Callable[[], Client]
+    bus: Bus
+    fire: Callable[[Mapping[str, Any], str], object]
+    out: IO[str] | None = sys.stdout
+    form: str = ""
+
+    def teller(self) -> show.Lines:
+        """What says what happens."""
+        if self.out is None:
+            return show.Lines(io.StringIO())
+        if self.form == "json":
+            return show.Json(self.out)
+        return show.Table(self.out) if self.out.isatty() else show.Lines(self.out)
+
+
+def _answer(rollout: Rollout) -> dict[str, Any]:
+    return {**show.summary(rollout), "retcode": 0 if rollout.succeeded else 1}
+
+
+def _driven(master: Master, rollout: Rollout) -> dict[str, Any]:
+    """Drive a rollout, whose lock is held, to its end."""
+    teller = master.teller()
+
+    def tell(before: Rollout, after: Rollout) -> None:
+        teller.tell(before, after)
+        for name, server in show.changes(before, after):
+            told = {"server": name, "state": server.state, "before": server.before, "why": server.why, **server.line}
+            master.fire({"version": after.version, **told}, f"globoapp/rollout/{after.id}/{name}")
+        if before.phase != after.phase:
+            master.fire(
+                {"version": after.version, "phase": after.phase, "why": after.why}, f"globoapp/rollout/{after.id}"
+            )
+
+    master.book.put(rollout)
+    teller.tell(rollout, rollout)
+    fleet = Fleet(master.connect, master.bus)
+    ended = drive(rollout, fleet, master.book.put, tell, lambda: master.book.ordered(rollout.id))
+    return _answer(ended)
+
+
+def begin(
+    master: Master, version: Any, servers: Collection[str], target: str, who: str, app: str, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Roll a version out; returns the summary. Raises Failure before anything is sent."""
+    rollout = master.book.begun(version, list(servers), target, who, app, books.options(given))
+    with contextlib.closing(_Held(master.book, rollout)):
+        return _driven(master, rollout)
+
+
+class _Held:
+    """The lock of an app's rollouts, as a thing to close."""
+
+    def __init__(self, book: Book, rollout: Rollout) -> None:
+        self._lock = book.hold(rollout)
+
+    def close(self) -> None:
+        self._lock.release()
+
+
+def resume(master: Master, name: Any) -> dict[str, Any]:
+    """Go on with a rollout that was paused, stopped or cut."""
+    with contextlib.closing(_Held(master.book, master.book.get(name))):
+        rollout = master.book.get(name)  # as it is now that nobody else drives it
+        if rollout.phase in (words.GOING_BACK, words.WENT_BACK):
+            raise Failure(f"rollout {name} {rollout.phase}: salt-run globoapp.revert {name} goes on with that")
+        return _driven(master, engine.resumed(rollout, time.time()))
+
+
+def revert(master: Master, name: Any) -> dict[str, Any]:
+    """Bring the servers of a rollout back to what they had."""
+    with contextlib.closing(_Held(master.book, master.book.get(name))):
+        rollout = master.book.get(name)
+        if rollout.phase not in words.ENDED and rollout.phase != words.GOING_BACK:
+            rollout = _settled(rollout)
+        return _driven(master, engine.reverted(rollout, time.time()))
+
+
+def _settled(rollout: Rollout) -> Rollout:
+    """Of a rollout that was cut: nobody knows what came of those that were busy, so they are to go back as well."""
+    busy = [name for name in rollout.names(words.DEPLOYING) if rollout.servers[name].before]
+    return rollout.with_servers(busy, state=words.DONE)
+
+
+def order(book: Book, name: Any, what: str) -> dict[str, Any]:
+    """Have a rollout ``pause`` or ``stop``: what is under way comes to its end, and no more begin."""
+    rollout = book.get(name)
+    if not book.is_driven(rollout):
+        raise Failure(f"rollout {name} is not under way: {rollout.phase}. {'; '.join(show.next_steps(rollout))}")
+    book.order(rollout.id, what)
+    busy = rollout.names(*words.BUSY)
+    return {"rollout": rollout.id, "ordered": what, "still under way": busy}
+
+
+def watch(master: Master, name: Any) -> dict[str, Any]:
+    """Say what happens in a rollout that another process drives, until it ends; returns the summary."""
+    teller, seen = master.teller(), None
+    for rollout in _looks(master.book, name):
+        if seen is None:
+            asked = rollout.with_servers(rollout.servers, state=words.ASKED)
+            teller.tell(dataclasses.replace(asked, phase=""), rollout)
+        elif rollout != seen:
+            teller.tell(seen, rollout)
+        seen = rollout
+    return _answer(master.book.get(name))
+
+
+def _looks(book: Book, name: Any) -> Iterator[Rollout]:
+    while True:
+        driven = book.is_driven(book.get(name))
+        yield book.get(name)
+        if not driven:
+            return
+        time.sleep(LOOK)
+
+
+def foretold(
+    master: Master, version: Any, servers: Collection[str], target: str, app: str, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``test=True``: who would go when, and what each would do."""
+    options = books.options(given)
+    rollout = master.book.begun(version, list(servers), target, "", app, options)
+    about = {} if app == apps.DEFAULT else {"app": app}
+    pillar = {"version": version, **about}
+    returns = master.connect().cmd(
+        list(servers),
+        "state.apply",
+        ["globoapp"],
+        timeout=options.wait,
+        tgt_type="list",
+        kwarg={"pillar": pillar, "test": True},
+    )
+    each = {name: _would(returns.get(name)) for name in rollout.servers}
+    moving = [name for name, told in each.items() if told != "nothing"]
+    first, rest = moving[: options.first], moving[options.first :]
+    return {
+        "version": version,
+        "servers": each,
+        "first": first,
+        f"then, {options.at_once(len(moving))} at once": rest,
+        "retcode": 0,
+    }
+
+
+def _would(states: Any) -> Any:
+    """What a dry run of the states says a server would do."""
+    if states in (None, False):
+        return "no answer: it would not begin"
+    if not isinstance(states, Mapping):
+        return f"cannot: {states}"
+    told = [each for each in states.values() if isinstance(each, Mapping)]
+    failed = [str(each.get("comment")) for each in told if each.get("result") is False]
+    planned = [str(each.get("comment")).splitlines()[0] for each in told if each.get("changes")]
+    return f"cannot: {failed[0]}" if failed else planned or "nothing"

@@ -1,0 +1,58 @@
+"""Drives a rollout to its end: what the engine decides is stored, then sent; what comes back is handed to it."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+from globolib.rollout import engine
+from globolib.rollout import state as words
+from globolib.rollout.engine import Event
+from globolib.rollout.fleet import Fleet
+from globolib.rollout.state import Rollout
+
+# Seconds for which it listens before it looks at the clock again.
+TURN = 0.5
+
+
+def drive(
+    rollout: Rollout,
+    fleet: Fleet,
+    keep: Callable[[Rollout], None],
+    tell: Callable[[Rollout, Rollout], None],
+    ordered: Callable[[], str],
+) -> Rollout:
+    """
+    Returns the rollout as it ended: finished, stopped, paused. On Ctrl-C it is paused at once, and what is under way
+    goes on on its servers.
+
+    keep
+        Stores the rollout; before anything of it is sent.
+    tell
+        Says what changed between two of its states.
+    ordered
+        What a person wants meanwhile: ``pause``, ``stop`` or nothing.
+    """
+    try:
+        events: list[Event] = [engine.Tick()]
+        while True:
+            before = rollout
+            rollout, actions = engine.advance(rollout, events, time.time())
+            if rollout != before:
+                keep(rollout)
+                tell(before, rollout)
+            if rollout.phase in words.ENDED:
+                return rollout
+            events = [event for action in actions for event in fleet.carry_out(rollout, action)]
+            if not events:
+                events = fleet.events(TURN)
+            wanted = ordered()
+            if wanted and wanted != rollout.ordered:
+                events.append(engine.Ordered(wanted))
+            events.append(engine.Tick())
+    except KeyboardInterrupt:
+        busy = rollout.names(*words.BUSY)
+        why = f"interrupted; {', '.join(busy)} will go on by itself" if busy else "interrupted"
+        before, rollout = rollout, dataclasses.replace(rollout, phase=words.PAUSED, since=time.time(), why=why)
+        keep(rollout)
+        tell(before, rollout)
+        return rollout

@@ -1,0 +1,418 @@
+"""
+The state machine of a rollout: state + event + now -> state + actions. Pure: no I/O, no clock of its own.
+
+What it decides is in three steps: :func:`_heard` takes an event in, :func:`_timed` what did not come in time, and
+:func:`_next` what is to be done. Times are seconds since the epoch. Success is a line in the server's ledger.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from globolib.rollout import state as words
+from globolib.rollout.state import Rollout, Server
+
+# So many are staged at once: each fetches the artifact from the master.
+STAGED_AT_ONCE = 25
+# Seconds between two questions to a server that is silent, or whose deploy is under way.
+ASK_AGAIN = 5
+# Seconds after which a server that was busy with other states is told again.
+HOLD = 5
+# So often must a server have neither line nor job before that is believed: a return may be on its way.
+GONE = 2
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """The master takes no jobs: that a server is not heard of says nothing about it."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A job was sent to these servers."""
+
+    servers: Sequence[str]
+    jid: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A server said what it has: ``globoapp_minion.deployed``."""
+
+    server: str
+    version: str | None = None
+    deploying: str | None = None
+    jobs: Sequence[str] = ()
+    lines: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The job of a server ended; ``ok`` is None where it was busy with something else."""
+
+    server: str
+    jid: str | None
+    ok: bool | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A ledger line of a server came."""
+
+    server: str
+    line: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """A person wants it to ``pause`` or to ``stop``."""
+
+    what: str
+
+
+Event = Tick | Deaf | Sent | Answered | Returned | Recorded | Ordered
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Have these servers say what they have."""
+
+    servers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Have these servers get the release ready, and try it."""
+
+    servers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """Have this server deploy."""
+
+    server: str
+
+
+@dataclass(frozen=True)
+class GoBack:
+    """Have this server go back to a version."""
+
+    server: str
+    version: str
+
+
+Action = Ask | Stage | Deploy | GoBack
+
+
+@dataclass
+class _Work:
+    """What one step of the machine is about to answer with."""
+
+    rollout: Rollout
+    now: float
+    actions: list[Action] = field(default_factory=list)
+
+    def put(self, names: Sequence[str], state: str, **changes: Any) -> None:
+        """Give servers another state."""
+        self.rollout = self.rollout.with_servers(names, state=state, since=self.now, **changes)
+
+    def phase(self, phase: str, why: str = "") -> None:
+        """Give the rollout another phase."""
+        self.rollout = dataclasses.replace(self.rollout, phase=phase, since=self.now, why=why)
+
+
+def advance(rollout: Rollout, events: Sequence[Event], now: float) -> tuple[Rollout, list[Action]]:
+    """What becomes of a rollout, and what is to be done. One that has ended hears what comes late, and does nothing."""
+    work = _Work(rollout, now)
+    for event in events:
+        _heard(work, event)
+    if work.rollout.phase not in words.ENDED:
+        _timed(work)
+        before = None
+        while before != work.rollout.phase and work.rollout.phase not in words.ENDED:
+            before = work.rollout.phase
+            _next(work)
+    return work.rollout, work.actions
+
+
+def resumed(rollout: Rollout, now: float) -> Rollout:
+    """The same rollout from its beginning: each server is asked anew, and who has the line is skipped."""
+    again = rollout.with_servers(
+        rollout.servers, state=words.ASKED, since=now, heard=0.0, asked=0.0, hold=0.0, began=0.0, gone=0, why=""
+    )
+    return dataclasses.replace(again, phase=words.ASKING, since=now, ordered="", why="")
+
+
+def reverted(rollout: Rollout, now: float) -> Rollout:
+    """The same rollout on its way back; what a cut has left half way is told again."""
+    again = rollout.with_servers(
+        rollout.names(words.REVERTING, words.NOT_REVERTED), state=words.DONE, since=now, gone=0
+    )
+    return dataclasses.replace(again, phase=words.GOING_BACK, since=now, ordered="", why="a person wanted it")
+
+
+# What comes in.
+
+
+def _heard(work: _Work, event: Event) -> None:
+    rollout, now = work.rollout, work.now
+    if isinstance(event, Sent):
+        work.rollout = rollout.with_servers(event.servers, jid=event.jid, heard=now, asked=now)
+    elif isinstance(event, Deaf):
+        work.rollout = rollout.with_servers(rollout.names(*words.BUSY), heard=now)
+    elif isinstance(event, Ordered):
+        if rollout.phase not in (*words.ENDED, words.GOING_BACK):
+            work.rollout = dataclasses.replace(rollout, ordered=event.what)
+    elif not isinstance(event, Tick) and event.server in rollout.servers:
+        server = rollout.servers[event.server]
+        if isinstance(event, Answered):
+            _answered(work, event, server)
+        elif isinstance(event, Recorded):
+            if event.line.get("jid") == server.jid:
+                _recorded(work, event.server, server, event.line)
+        elif event.jid == server.jid:
+            _returned(work, event, server)
+
+
+def _answered(work: _Work, event: Answered, server: Server) -> None:
+    name, rollout = event.server, work.rollout
+    work.rollout = rollout.with_servers([name], heard=work.now)
+    own = [line for line in event.lines if server.jid and line.get("jid") == server.jid]
+    # Of a server that is asked anew only what it has counts: a deploy that failed is tried again.
+    has_it = server.state == words.ASKED and event.version == rollout.version and own[-1:] and not server.line
+    if own and (has_it or server.state not in (words.STAGING, words.HAD, words.ASKED)):
+        _recorded(work, name, server, own[-1])
+    elif server.state == words.ASKED and event.deploying:
+        work.rollout = work.rollout.with_servers([name], why=f"another deploy is under way: {event.deploying}")
+    elif server.state == words.ASKED:
+        # Of one that is asked a second time, the version before is what it was at first.
+        known = bool(server.line) or server.before is not None
+        before = server.before if known else event.version
+        if event.version != rollout.version:
+            work.put([name], words.READY, before=before, why="", line={})
+        else:
+            work.put([name], words.DONE if server.line else words.HAD, before=before, why="")
+    elif server.state in words.BUSY:
+        _followed(work, event, server)
+
+
+def _followed(work: _Work, event: Answered, server: Server) -> None:
+    """A server with a job answers, and what is to come of that is not there (yet)."""
+    if event.deploying or server.jid in event.jobs:
+        return
+    wanted = {words.DEPLOYING: work.rollout.version, words.REVERTING: server.before}.get(server.state)
+    if wanted and event.version == wanted:  # there was nothing to be done: no line
+        work.put([event.server], words.DONE if server.state == words.DEPLOYING else words.REVERTED, why="")
+    elif server.gone + 1 < GONE:
+        work.rollout = work.rollout.with_servers([event.server], gone=server.gone + 1)
+    else:
+        has = event.version or "nothing deployed"
+        why = f"it answers and has {has}, and nothing is known of its job {server.jid}"
+        then = {words.DEPLOYING: words.UNCLEAR, words.REVERTING: words.NOT_REVERTED}
+        work.put([event.server], then.get(server.state, words.REFUSED), why=why)
+
+
+def _recorded(work: _Work, name: str, server: Server, line: Mapping[str, Any]) -> None:
+    """The truth about a server's deploy, also where it comes late."""
+    well, failed = line.get("result") == "success", line.get("failed") or [str(line.get("result"))]
+    why = "" if well else str(failed[0])
+    probe = line.get("probe") or {}
+    kept = {"id": line.get("id"), "duration": line.get("duration")}
+    kept |= {key: probe[key] for key in ("sent", "failed") if key in probe}
+    kept |= {"command": True} if line.get("release_command") else {}
+    if server.state == words.REVERTING or (server.state == words.NOT_REVERTED and well):
+        work.put([name], words.REVERTED if well else words.NOT_REVERTED, why=why, heard=work.now)
+    elif server.state in (words.DEPLOYING, words.LOST, words.UNCLEAR, words.ASKED):
+        if well and line.get("version") != work.rollout.version:
+            return  # of a way back
+        work.put([name], words.DONE if well else words.FAILED, why=why, line=kept, heard=work.now)
+
+
+def _returned(work: _Work, event: Returned, server: Server) -> None:
+    name, now, deadline = event.server, work.now, work.rollout.options.deadline
+    if server.state == words.STAGING:
+        if event.ok is None:
+            work.put([name], words.READY, hold=now + HOLD, heard=now, why=event.why)
+        else:
+            work.put([name], words.STAGED if event.ok else words.REFUSED, heard=now, began=0.0, why=event.why)
+    elif server.state == words.DEPLOYING and event.ok is None:
+        work.put([name], words.STAGED, hold=now + HOLD, heard=now, why=event.why)  # ``began`` stays: not for ever
+    elif server.state == words.DEPLOYING and event.ok is False:
+        work.put([name], words.FAILED, heard=now, why=event.why)
+    elif server.state == words.REVERTING and event.ok is None and now - work.rollout.since < deadline:
+        work.put([name], words.DONE, hold=now + HOLD, heard=now, why=event.why)
+    elif server.state == words.REVERTING and not event.ok:
+        work.put([name], words.NOT_REVERTED, heard=now, why=event.why)
+    elif server.state in (words.FAILED, words.NOT_REVERTED) and event.ok is False:
+        work.rollout = work.rollout.with_servers([name], why=event.why)  # it says more than the line
+    elif server.state in (words.DEPLOYING, words.REVERTING):
+        work.rollout = work.rollout.with_servers([name], heard=now, asked=0.0)  # the line was not seen: ask
+
+
+# What did not come.
+
+
+def _timed(work: _Work) -> None:
+    wait, deadline = work.rollout.options.wait, work.rollout.options.deadline
+    for name, server in work.rollout.servers.items():
+        quiet = work.now - server.heard > wait
+        if server.state == words.ASKED and work.now - server.since > wait:
+            if server.heard:
+                work.put([name], words.REFUSED, why=server.why)
+            else:
+                silent = words.SKIPPED if work.rollout.options.skip_silent else words.SILENT
+                work.put([name], silent, why=f"it has not answered for {wait:g} s")
+        elif server.state == words.STAGING and (quiet or work.now - server.since > deadline):
+            why = f"silent for {wait:g} s" if quiet else f"not ready within {deadline:g} s"
+            work.put([name], words.REFUSED, why=f"{why} while the release was staged")
+        elif server.state == words.READY and server.began and work.now - server.began > deadline:
+            work.put([name], words.REFUSED, why=server.why)
+        elif server.state == words.STAGED and server.began and work.now - server.began > deadline:
+            work.put([name], words.FAILED, why=server.why)
+        elif server.state in (words.DEPLOYING, words.REVERTING):
+            late = work.now - server.began > deadline
+            if quiet or late:
+                lost = words.LOST if server.state == words.DEPLOYING else words.NOT_REVERTED
+                why = f"silent for {wait:g} s in its deploy" if quiet else f"its deploy did not end in {deadline:g} s"
+                work.put([name], lost, why=why)
+
+
+# What is to be done.
+
+
+def _next(work: _Work) -> None:
+    _ask(work)
+    if work.rollout.ordered and work.rollout.phase in (words.ASKING, words.PREPARING, words.ROLLING):
+        work.phase(words.STOPPING, "")
+    _PHASES[work.rollout.phase](work)
+
+
+def _ask(work: _Work) -> None:
+    """Ask who has not been heard, and who is busy: all in one job."""
+    rollout, now = work.rollout, work.now
+    asked = {
+        name: now - server.asked >= ASK_AGAIN
+        for name, server in rollout.servers.items()
+        if server.state in {words.ASKED, *words.BUSY}
+    }
+    due = [name for name, is_due in asked.items() if is_due]
+    if due:
+        work.rollout = rollout.with_servers(due, asked=now)
+        work.actions.append(Ask(due))
+
+
+def _listed(work: _Work, names: Sequence[str]) -> str:
+    shown = [f"{name} ({work.rollout.servers[name].why.splitlines()[0]})" for name in names[:5]]
+    more = [f"and {len(names) - 5} more"] if len(names) > 5 else []
+    return ", ".join([*shown, *more])
+
+
+def _asking(work: _Work) -> None:
+    if work.rollout.names(words.ASKED):
+        return
+    silent = work.rollout.names(words.SILENT, words.REFUSED)
+    if silent:
+        work.phase(words.NOT_BEGUN, f"nothing was switched: {_listed(work, silent)}")
+    else:
+        work.phase(words.PREPARING)
+
+
+def _preparing(work: _Work) -> None:
+    rollout = work.rollout
+    room = STAGED_AT_ONCE - len(rollout.names(words.STAGING))
+    due = [name for name in rollout.names(words.READY) if rollout.servers[name].hold <= work.now][:room]
+    for name in due:
+        work.put([name], words.STAGING, heard=work.now, began=rollout.servers[name].began or work.now)
+    if due:
+        work.actions.append(Stage(due))
+    if work.rollout.names(words.READY, words.STAGING):
+        return
+    refused = work.rollout.names(words.REFUSED)
+    if refused:
+        work.phase(words.NOT_BEGUN, f"nothing was switched: {_listed(work, refused)}")
+    else:
+        work.phase(words.ROLLING)
+
+
+def _rolling(work: _Work) -> None:
+    rollout, options = work.rollout, work.rollout.options
+    failures, unclear = rollout.names(*words.FAILURES), rollout.names(words.UNCLEAR)
+    if len(failures) > options.failures or unclear:
+        work.phase(words.STOPPING)
+        return
+    led = [name for name, server in rollout.servers.items() if server.state not in (words.HAD, words.SKIPPED)]
+    first = {name: rollout.servers[name] for name in led[: options.first]}
+    waiting, busy = rollout.names(words.STAGED), rollout.names(words.DEPLOYING)
+    if not waiting and not busy:
+        missing = [name for name, server in rollout.servers.items() if server.state not in words.HAS_IT]
+        work.phase(words.FINISHED, f"without {_listed(work, missing)}" if missing else "every server has it")
+        return
+    if any(server.state in (words.STAGED, words.DEPLOYING) for server in first.values()):
+        due = [name for name in waiting if name in first]
+    elif work.now < max((server.since for server in first.values()), default=0) + options.pause:
+        due = []
+    else:
+        due = waiting[: max(0, options.at_once(len(led)) - len(busy))]
+    for name in due:
+        server = rollout.servers[name]
+        if server.hold <= work.now:
+            work.put([name], words.DEPLOYING, heard=work.now, asked=work.now, gone=0, began=server.began or work.now)
+            work.actions.append(Deploy(name))
+
+
+def _stopping(work: _Work) -> None:
+    """What is under way comes to its end first."""
+    rollout, options = work.rollout, work.rollout.options
+    if rollout.names(*words.BUSY):
+        return
+    failures, unclear = rollout.names(*words.FAILURES), rollout.names(words.UNCLEAR)
+    if len(failures) > options.failures:
+        why = f"{len(failures)} failed, and {options.failures} may: {_listed(work, failures)}"
+        if options.on_failure != "rollback":
+            work.phase(words.STOPPED, why)
+        elif rollout.ran_command:
+            command = f"a release command has run on {', '.join(rollout.ran_command)}"
+            work.phase(words.STOPPED, f"{why}. Not gone back by itself, since {command}")
+        else:
+            work.phase(words.GOING_BACK, why)
+    elif unclear:
+        work.phase(words.PAUSED, f"what became of it is not clear: {_listed(work, unclear)}")
+    elif rollout.ordered == "pause":
+        work.phase(words.PAUSED, "a person wanted it")
+    else:
+        work.phase(words.STOPPED, "a person wanted it")
+
+
+def _going_back(work: _Work) -> None:
+    """In batches, the newest first; there is no first server to wait for."""
+    rollout = work.rollout
+    waiting = sorted(rollout.names(words.DONE), key=lambda name: rollout.servers[name].since, reverse=True)
+    busy = rollout.names(words.REVERTING)
+    for name in waiting[: max(0, rollout.options.at_once(len(rollout.servers)) - len(busy))]:
+        version = rollout.servers[name].before
+        if rollout.servers[name].hold > work.now:
+            continue
+        if version is None:
+            work.put([name], words.NOT_REVERTED, why="it had no version before")
+        else:
+            work.put([name], words.REVERTING, heard=work.now, asked=work.now, gone=0, began=work.now)
+            work.actions.append(GoBack(name, version))
+    if not work.rollout.names(words.DONE, words.REVERTING):
+        work.phase(words.WENT_BACK, rollout.why)
+
+
+_PHASES = {
+    words.ASKING: _asking,
+    words.PREPARING: _preparing,
+    words.ROLLING: _rolling,
+    words.STOPPING: _stopping,
+    words.GOING_BACK: _going_back,
+}

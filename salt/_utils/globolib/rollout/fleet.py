@@ -1,0 +1,131 @@
+"""What a rollout needs of Salt on the master: to send jobs, and to hear of what comes back."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from globolib import apps, ledger, text
+from globolib.monitor import incoming
+from globolib.rollout.engine import Action, Answered, Ask, Deaf, Deploy, Event, GoBack, Recorded, Returned, Sent, Stage
+from globolib.rollout.state import Rollout
+
+# How a run of states says that it did not begin since another one is under way.
+BUSY = ("another deploy is under way", "is running as PID", "while this deploy of")
+# What a requisite says: the reason stands elsewhere.
+ECHO = "One or more requisite failed"
+
+
+class Client(Protocol):
+    """What of ``salt.client.LocalClient`` is used."""
+
+    def cmd_async(self, tgt: Sequence[str], fun: str, arg: Sequence[Any], **kwargs: Any) -> Any:
+        """Publish a job; returns its id."""
+
+    def cmd(self, tgt: Sequence[str], fun: str, arg: Sequence[Any], **kwargs: Any) -> Any:
+        """Run a job; returns what came back, by server."""
+
+
+class Bus(Protocol):
+    """What of ``salt.utils.event.MasterEvent`` is used."""
+
+    def get_event(self, wait: float, **kwargs: Any) -> Any:
+        """The next event, or None."""
+
+
+def _reason(states: Any) -> tuple[bool | None, str]:
+    """Whether a run of states went well, None where it did not begin; and what failed."""
+    if not isinstance(states, Mapping):
+        said = states if isinstance(states, (list, tuple)) else [states]
+        why = "; ".join(map(text.line, map(str, said)))
+        return (None if any(phrase in why for phrase in BUSY) else False), why
+    results = [state for state in states.values() if isinstance(state, Mapping)]
+    failed = [str(state.get("comment")) for state in results if state.get("result") is False]
+    told = [comment for comment in failed if ECHO not in comment] or failed
+    if not failed:
+        return True, ""
+    return (None if any(phrase in told[0] for phrase in BUSY) else False), "\n".join(text.lines(told[0]))
+
+
+class Fleet:
+    """
+    connect
+        Makes a client: after a restart of the master the one that was there is of no use.
+    bus
+        The master's event bus, subscribed to.
+    """
+
+    def __init__(self, connect: Callable[[], Client], bus: Bus) -> None:
+        self._connect, self._bus = connect, bus
+        self._jobs: dict[str, type] = {}
+
+    def carry_out(self, rollout: Rollout, action: Action) -> list[Event]:
+        """Send the job of an action. Returns what is to be taken in at once."""
+        servers = [action.server] if isinstance(action, (Deploy, GoBack)) else list(action.servers)
+        about = {} if rollout.app == apps.DEFAULT else {"app": rollout.app}
+        pillar = {"version": rollout.version, **about}
+        fun, args, kwargs = {
+            Ask: ("globoapp_minion.deployed", [], about),
+            Stage: ("state.apply", ["globoapp.staged"], {"pillar": pillar}),
+            Deploy: ("state.apply", ["globoapp"], {"pillar": pillar}),
+            GoBack: ("globoapp.rollback", [], {"version": getattr(action, "version", None), **about}),
+        }[type(action)]
+        try:
+            jid = self._connect().cmd_async(servers, fun, args, tgt_type="list", kwarg=kwargs)
+            problem = "" if jid else "the master published no job"
+        except Exception as error:  # Salt raises what it likes where the master is away
+            jid, problem = None, f"the master takes no jobs: {text.line(str(error))}"
+        if not problem:
+            self._jobs[str(jid)] = type(action)
+            return [] if isinstance(action, Ask) else [Sent(tuple(servers), str(jid))]
+        if isinstance(action, Ask):
+            return [Deaf()]
+        return [Returned(name, rollout.servers[name].jid, None, problem) for name in servers]
+
+    def events(self, wait: float) -> list[Event]:
+        """What has come in, within so many seconds: all that is there, or the first that comes."""
+        until, found = time.monotonic() + wait, list[Event]()
+        while True:
+            left = until - time.monotonic()
+            came = self._bus.get_event(wait=max(0.01, 0.01 if found else left), full=True, auto_reconnect=True)
+            if came is None and (found or left <= 0):
+                return found
+            event = self._event(came) if isinstance(came, Mapping) else None
+            if event:
+                found.append(event)
+
+    def _event(self, came: Mapping[str, Any]) -> Event | None:
+        tag, data = str(came.get("tag", "")).split("/"), came.get("data")
+        if not isinstance(data, Mapping):
+            return None
+        # A server speaks for itself alone: the id is the one that the master has checked.
+        if tag[:2] == ["globoapp", "deploy"] and data.get("id") == tag[-1]:
+            line = incoming.deploy(incoming.decoded(data.get("data")), ledger.now())
+            return Recorded(tag[-1], line) if isinstance(line, Mapping) else None
+        if tag[:2] == ["salt", "job"] and tag[3:4] == ["ret"] and tag[2] in self._jobs and data.get("id") == tag[-1]:
+            return self._returned(self._jobs[tag[2]], tag[-1], tag[2], data.get("return"))
+        return None
+
+    @staticmethod
+    def _returned(kind: type, server: str, jid: str, answer: Any) -> Event:
+        if kind is Ask:
+            return answered(server, answer)
+        if kind is GoBack and isinstance(answer, Mapping):
+            said = [answer.get("comment"), *(answer.get("failed") or [])]
+            return Returned(server, jid, answer.get("result") is True, "\n".join(text.lines("\n".join(map(str, said)))))
+        ok, why = _reason(answer)
+        return Returned(server, jid, ok, why)
+
+
+def answered(server: str, answer: Any) -> Answered:
+    """What a server has, from its answer: one that has none of this tree's code yet has nothing."""
+    if not isinstance(answer, Mapping):
+        return Answered(server)
+    taken = [incoming.deploy(line, ledger.now()) for line in answer.get("lines") or []]
+    version, deploying = answer.get("version"), answer.get("deploying")
+    return Answered(
+        server,
+        version if isinstance(version, str) else None,
+        text.line(str(deploying)) if deploying else None,
+        [str(job) for job in answer.get("jobs") or []],
+        [line for line in taken if isinstance(line, Mapping)],
+    )

@@ -1,0 +1,16 @@
+{% from "globoapp/settings.jinja" import fit with context %}
+# What a rollout does on every server before any of them switches: the release is there and was seen to work. A version
+# with a release command may need what that changes, so it is tried after it, in its deploy.
+include:
+  - globoapp.app
+{% for app in fit %}
+{% if not app.runs_command %}
+{{ app.name }} {{ app.version }} was tried beforehand:
+  globoapp.tried:
+    - failhard: False
+    - name: {{ app.release }}
+    - app: {{ app.app }}
+    - require:
+      - globoapp: {{ app.name }} {{ app.version }} is unpacked
+{% endif %}
+{% endfor %}

@@ -1,0 +1,313 @@
+"""A rollout from the command to its end: stored, ordered, cut, resumed; its servers answer by Salt's events."""
+
+import io
+import itertools
+import json
+import threading
+import time
+
+import pytest
+from fakecache import Cache
+from globolib.errors import Failure
+from globolib.monitor.store import Store
+from globolib.rollout import book as books
+from globolib.rollout import command
+from globolib.rollout import state as words
+from globolib.rollout.book import Book
+from globolib.rollout.fleet import Fleet
+
+FAILED = {
+    "a": {"result": False, "comment": "1.1 failed its trial: boom\nits log"},
+    "b": {"result": False, "comment": "One or more requisite failed: a"},
+}
+WELL = {"a": {"result": True, "comment": "", "changes": {}}}
+
+
+class Servers:
+    """Salt's client and event bus of a master whose servers do what `plan` says: {id: what happens in its deploy}."""
+
+    def __init__(self, plan, has="1.0"):
+        self.plan, self.jids, self.queue, self.sent = plan, itertools.count(1), [], []
+        self.has, self.lines = dict.fromkeys(plan, has), {name: [] for name in plan}
+        self.interrupt = None
+
+    def cmd_async(self, tgt, fun, arg, tgt_type, kwarg):
+        assert tgt_type == "list"
+        jid = str(next(self.jids))
+        self.sent.append((tuple(tgt), fun, *arg, *kwarg.get("pillar", {}).values()))
+        if self.interrupt and self.interrupt(fun, arg):
+            raise KeyboardInterrupt
+        for name in tgt:
+            if self.plan[name] == "away":
+                continue
+            self._do(name, jid, fun, arg, kwarg)
+        return jid
+
+    def cmd(self, tgt, fun, arg, timeout, tgt_type, kwarg):
+        assert (fun, arg, kwarg["test"]) == ("state.apply", ["globoapp"], True)
+        would = {"a": {"result": None, "comment": "it would be switched", "changes": {"a": "b"}}}
+        return {name: FAILED if self.plan[name] == "sick" else would for name in tgt if self.plan[name] != "away"}
+
+    def _do(self, name, jid, fun, arg, kwarg):
+        if fun == "globoapp_minion.deployed":
+            answer = {"version": self.has[name], "deploying": None, "jobs": [], "lines": self.lines[name]}
+            return self._return(name, jid, answer)
+        if arg == ["globoapp.staged"]:
+            return self._return(name, jid, FAILED if self.plan[name] == "unfit" else WELL)
+        version = kwarg["version"] if fun == "globoapp.rollback" else kwarg["pillar"]["version"]
+        well = self.plan[name] != "sick" or fun == "globoapp.rollback"
+        line = {"id": jid.zfill(32), "jid": jid, "version": version, "result": "success" if well else "failed"}
+        line |= {"probe": {"sent": 7, "failed": 0, "longest_gap_ms": 3}, "duration": 2.0, "host": name}
+        self.lines[name].append(line)
+        if well:
+            self.has[name] = version
+        if self.plan[name] != "quiet":
+            self.queue.append({"tag": f"globoapp/deploy/{name}", "data": {"id": name, "data": line}})
+        # What another one says in its name is not heard.
+        forged = {**line, "result": "failed"}
+        self.queue.append({"tag": f"globoapp/deploy/{name}", "data": {"id": "web9", "data": forged}})
+        if fun == "globoapp.rollback":
+            return self._return(name, jid, {"result": True, "comment": "back"})
+        return self._return(name, jid, WELL if well else FAILED)
+
+    def _return(self, name, jid, answer):
+        self.queue.append({"tag": f"salt/job/{jid}/ret/{name}", "data": {"id": name, "return": answer}})
+
+    def get_event(self, wait, full, auto_reconnect):
+        assert full and auto_reconnect
+        return self.queue.pop(0) if self.queue else None
+
+
+class Desk:
+    """A master with its store; `out` is what was printed, `fired` the tags of its events."""
+
+    def __init__(self, directory, plan, form=""):
+        self.book = Book(Store(Cache(), str(directory)), str(directory))
+        self.servers, self.out, self.fired = Servers(plan), io.StringIO(), []
+        fire = lambda data, tag: self.fired.append(tag)  # noqa: E731
+        self.master = command.Master(self.book, lambda: self.servers, self.servers, fire, self.out, form)
+
+    def begin(self, version="1.1", **options):
+        return command.begin(self.master, version, list(self.servers.plan), "web*", "root", "globoapp", options)
+
+    @property
+    def said(self):
+        return self.out.getvalue().splitlines()
+
+
+@pytest.fixture
+def desk(tmp_path):
+    return lambda form="", **plan: Desk(tmp_path, plan, form)
+
+
+def test_a_line_for_each_server_and_a_summary(desk):
+    here = desk(web1="", web2="quiet", web3="")
+    here.servers.has["web3"] = "1.1"
+    answer = here.begin(batch=5)
+    name = answer["rollout"]
+    assert (answer["phase"], answer["servers"], answer["retcode"]) == (words.FINISHED, {"done": 2, "had it": 1}, 0)
+    assert here.said == [
+        f"[{name}] asking: asking 3 servers",
+        "web3 1.1 had it",
+        f"[{name}] staging: staging 1.1 on 2: nothing is switched yet",
+        f"[{name}] rolling: web1 first, then 5 at once",
+        "web1 1.0 -> 1.1 ok 2.0 s, 7 requests, 0 failed",
+        "web2 1.0 -> 1.1 ok 2.0 s, 7 requests, 0 failed",
+        f"[{name}] finished: every server has it",
+    ]
+    assert {f"globoapp/rollout/{name}", f"globoapp/rollout/{name}/web1"} <= set(here.fired)
+    assert here.book.get(name).succeeded
+    assert here.book.finished("globoapp").id == name and here.book.finished("shop") is None
+    assert here.book.listed(5)[0]["servers"] == "3 of 3 have it"
+
+
+def test_a_server_that_fails_is_told_with_its_log_and_what_to_type(desk):
+    here = desk(web1="", web2="sick", web3="")
+    answer = here.begin(batch=1)
+    name = answer["rollout"]
+    assert (answer["phase"], answer["retcode"]) == (words.STOPPED, 1)
+    assert answer["without it"] == {"web2": "failed: 1.1 failed its trial: boom", "web3": "staged"}
+    assert answer["to type"] == [
+        f"salt-run globoapp.resume {name}    # go on; who has 1.1 is skipped",
+        f"salt-run globoapp.revert {name}    # back to what they had: web1",
+    ]
+    assert ("web3",) not in [sent[0] for sent in here.servers.sent if sent[2:3] == ("globoapp",)]
+    back = command.revert(here.master, name)
+    assert (back["phase"], here.servers.has["web1"], back["retcode"]) == (words.WENT_BACK, "1.0", 1)
+    assert "web1 1.1 -> 1.0 reverted" in here.said
+    with pytest.raises(Failure, match="goes on with that"):
+        command.resume(here.master, name)
+
+
+def test_json_is_a_line_an_event(desk):
+    here = desk("json", web1="", web2="unfit")
+    here.begin()
+    told = [json.loads(line) for line in here.said]
+    assert [one["phase"] for one in told if "phase" in one] == ["asking", "staging", "not begun"]
+    assert [(one["server"], one["state"]) for one in told if "server" in one] == [("web2", "cannot")]
+
+
+def test_nobody_needs_to_read(desk):
+    here = desk(web1="")
+    silent = command.Master(here.book, lambda: here.servers, here.servers, lambda data, tag: None, None)
+    assert command.begin(silent, "1.1", ["web1"], "web1", "api", "globoapp", {})["retcode"] == 0
+    assert here.said == []
+
+
+def test_ctrl_c_pauses_it_and_it_can_be_resumed(desk):
+    here = desk(web1="", web2="", web3="")
+    here.servers.interrupt = lambda fun, arg: here.servers.has["web1"] == "1.1" and arg == ["globoapp"]
+    answer = here.begin(batch=1)
+    assert (answer["phase"], answer["retcode"]) == (words.PAUSED, 1)
+    assert answer["why"] == "interrupted; web2 will go on by itself"
+    here.servers.interrupt = None
+    again = command.resume(here.master, answer["rollout"])
+    assert (again["phase"], again["servers"]) == (words.FINISHED, {"done": 3})
+    deployed = [sent[0] for sent in here.servers.sent if sent[2:3] == ("globoapp",)]
+    assert deployed == [("web1",), ("web2",), ("web2",), ("web3",)]
+
+
+def test_one_at_a_time_and_the_second_is_told(desk):
+    here = desk(web1="")
+    first = here.book.begun("1.1", ["web1"], "web1", "ada", "globoapp", books.options({}))
+    held = here.book.hold(first)
+    with pytest.raises(Failure, match=f"globoapp is being rolled out: {first.id} by ada, since "):
+        here.begin()
+    assert here.servers.sent == []
+    with pytest.raises(Failure, match="there is no rollout nope; the last ones: none"):
+        command.order(here.book, "nope", "stop")
+    here.book.put(first)
+    assert command.order(here.book, first.id, "pause") == {
+        "rollout": first.id,
+        "ordered": "pause",
+        "still under way": [],
+    }
+    assert here.book.ordered(first.id) == "pause"
+    held.release()
+    with pytest.raises(Failure, match=f"rollout {first.id} is not under way: asking"):
+        command.order(here.book, first.id, "stop")
+    assert here.book.listed(5)[0]["phase"] == "cut while asking: resume it"
+    assert command.resume(here.master, first.id)["phase"] == words.FINISHED, "an old order does not count"
+
+
+def test_an_order_is_heard(desk):
+    here = desk(web1="", web2="")
+    here.servers.interrupt = lambda fun, arg: bool(
+        arg == ["globoapp"] and here.book.order(here.book.all(1)[0].id, "stop")
+    )
+    answer = here.begin(batch=1)
+    assert (answer["phase"], answer["without it"]) == (words.STOPPED, {"web2": "staged"})
+
+
+def test_looking_on(desk):
+    here = desk(web1="", web2="")
+    name = here.begin()["rollout"]
+    before = len(here.said)
+    answer = command.watch(here.master, name)
+    assert here.said[before:] == [
+        "web1 1.0 -> 1.1 ok 2.0 s, 7 requests, 0 failed",
+        "web2 1.0 -> 1.1 ok 2.0 s, 7 requests, 0 failed",
+        f"[{name}] finished: every server has it",
+    ]
+    assert answer["retcode"] == 0
+
+
+def test_looking_on_until_it_ends(desk):
+    here = desk(web1="")
+    rollout = here.book.begun("1.1", ["web1"], "web1", "ada", "globoapp", books.options({}))
+    held = here.book.hold(rollout)
+    here.book.put(rollout)
+
+    def end():
+        here.book.put(command.engine.resumed(rollout.with_servers(["web1"], state=words.DONE), 1.0))
+        held.release()
+
+    timer = threading.Timer(0.3, end)
+    timer.start()
+    command.watch(here.master, rollout.id)
+    timer.join()
+    assert f"[{rollout.id}] asking: asking 1 servers" in here.said
+
+
+def test_what_it_would_do(desk):
+    here = desk(web1="", web2="sick", web3="away")
+    told = command.foretold(here.master, "1.1", ["web1", "web2", "web3"], "web*", "globoapp", {"batch": 2})
+    assert told["servers"] == {
+        "web1": ["it would be switched"],
+        "web2": "cannot: 1.1 failed its trial: boom\nits log",
+        "web3": "no answer: it would not begin",
+    }
+    assert (told["first"], told["then, 2 at once"]) == (["web1"], ["web2", "web3"])
+    assert here.servers.sent == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"frist": 1}, "frist is unknown; there are: first, batch"),
+        ({"first": 1.5}, "first is 1.5: a whole number from 0 to 10000"),
+        ({"failures": True}, "failures is True: a whole number"),
+        ({"batch": "25"}, "batch is '25': a whole number from 1, or a share such as 25%"),
+        ({"batch": 0}, "batch is 0:"),
+        ({"batch": "0%"}, "batch is '0%':"),
+        ({"pause": -1}, "pause is -1: seconds from 0 to 86400"),
+        ({"wait": "30"}, "wait is '30': seconds from 5 to 600"),
+        ({"on_failure": "undo"}, "on_failure is 'undo': stop or rollback"),
+        ({"skip_silent": "yes"}, "skip_silent is 'yes': True or False"),
+        ({"first": -1, "on_failure": 1}, "first is -1: a whole number from 0 to 10000; on_failure is 1: stop or"),
+    ],
+)
+def test_options_that_are_none(desk, given, said):
+    here = desk(web1="")
+    with pytest.raises(Failure) as told:
+        here.begin(**given)
+    assert str(told.value).startswith(said)
+    assert here.servers.sent == []
+
+
+@pytest.mark.parametrize(
+    ("version", "servers", "said"), [(1.1, ["a"], "write it in quotes"), ("1.1", [], "no minion whose key")]
+)
+def test_what_cannot_be_rolled_out(desk, version, servers, said):
+    here = desk(web1="")
+    with pytest.raises(Failure, match=said):
+        command.begin(here.master, version, servers, "x", "root", "globoapp", {})
+
+
+def test_where_the_master_takes_no_jobs_it_is_tried_again(desk, monkeypatch):
+    here = desk(web1="")
+    down = iter([True, False, True, False])
+
+    def connect():
+        if next(down, False):
+            raise RuntimeError("Salt request timed out. The master is not responding.")
+        return here.servers
+
+    clock = itertools.count(time.time(), 3.0)
+    monkeypatch.setattr("globolib.rollout.drive.time.time", lambda: next(clock))
+    master = command.Master(here.book, connect, here.servers, lambda data, tag: None, here.out)
+    assert command.begin(master, "1.1", ["web1"], "web1", "root", "globoapp", {})["retcode"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "why"),
+    [
+        (WELL, True, ""),
+        (FAILED, False, "1.1 failed its trial: boom\nits log"),
+        ({"b": FAILED["b"]}, False, "One or more requisite failed: a"),
+        (['The function "state.highstate" is running as PID 7'], None, "The function"),
+        ({"a": {"result": False, "comment": "another deploy is under way on this host: x"}}, None, "another deploy"),
+        (["Rendering SLS failed\x1b[31m"], False, "Rendering SLS failed"),
+        ("Pillar failed to render", False, "Pillar failed to render"),
+        (None, False, "None"),
+    ],
+)
+def test_what_a_run_of_states_says(answer, ok, why):
+    told = Fleet._returned(command.engine.Deploy, "web1", "7", answer)
+    assert (told.ok, told.why[: len(why)]) == (ok, why)
+
+
+@pytest.mark.parametrize("answer", ["'globoapp_minion.deployed' is not available.", None, {"version": 7, "lines": [1]}])
+def test_a_server_that_has_none_of_this_code_has_nothing(answer):
+    told = Fleet._returned(command.engine.Ask, "web1", "7", answer)
+    assert (told.version, told.deploying, list(told.jobs), list(told.lines)) == (None, None, [], [])

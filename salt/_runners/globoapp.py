@@ -73,12 +73,20 @@ def _rolling(function, *args):
         return _call(function, master, *args)
 
 
+def _typed(version):
+    """The version as it was typed: Salt's command line makes numbers of 1.1 and 1.10, and of both the same one."""
+    words = [word.removeprefix("version=") for word in __opts__.get("arg") or [] if isinstance(word, str)]
+    if isinstance(version, float) and __opts__.get("__cli") == "salt-run":
+        return next((word for word in words if word.replace(".", "", 1).isdigit() and float(word) == version), version)
+    return version
+
+
 def rollout(version=None, target=None, tgt_type="glob", app="globoapp", test=False, **options):
     """
     Put a version on many servers: all are staged and tried first, then one switches, then the others in batches.
 
     version
-        A quoted string.
+        On the command line without quotes, too.
     target, tgt_type
         Which servers, as ``salt`` takes it.
     app
@@ -112,13 +120,14 @@ def rollout(version=None, target=None, tgt_type="glob", app="globoapp", test=Fal
         salt-run globoapp.rollout version=1.1 target='web*' test=True
     """
     options = {name: value for name, value in options.items() if not name.startswith("__")}
-    version = str(version) if isinstance(version, float) else version
+    version = _typed(version)
     if not isinstance(target, str) or not target:
         raise CommandExecutionError("target is missing: which servers, for example target='web*'")
     servers = _call(_matching, target, tgt_type)
+    who = globals().get("__user__") or __opts__.get("user")  # Salt's runner client packs the first
     if test:
         return _rolling(rolling.foretold, version, servers, target, app, options)
-    return _rolling(rolling.begin, version, servers, target, __user__, app, options)  # noqa: F821
+    return _rolling(rolling.begin, version, servers, target, who, app, options)
 
 
 def resume(rollout):

@@ -1,0 +1,232 @@
+"""A rollout over two real servers: its lines, its order, and what breaks in the middle of it."""
+
+import contextlib
+import json
+import re
+import signal
+
+import pytest
+from load import Load
+from polling import until
+from releases import release
+from server import Server
+
+# Sick a moment after the switch, and on web2 only.
+SICK_ON_WEB2 = """
+import os, socket, threading, time
+def _sicken():
+    time.sleep(1)
+    print("marker: it is sick now", flush=True)
+    os._exit(3)
+if socket.gethostname() == "web2" and "candidate" not in os.environ.get("RUNTIME_DIRECTORY", "candidate"):
+    threading.Thread(target=_sicken, daemon=True).start()
+"""
+
+
+def site(**settings):
+    """The pillar of a site in which trial and soak take a moment."""
+    return f"globoapp: {json.dumps({'prove': 0, 'soak': 0.5, **settings})}\n"
+
+
+@pytest.fixture
+def webs(fleet, serving_1_0):
+    """web1 and web2, serving 1.0; a rollout is quick."""
+    servers = [Server(fleet, name) for name in ("web1", "web2")]
+    fleet.heal(False, site())
+    for server in servers:
+        server.deploy("1.0", port=8000)
+    yield servers
+    fleet.heal(False)
+    for server in servers:
+        server.deploy("1.0", port=8000)
+
+
+class Rolling:
+    """`salt-run globoapp.rollout` in a process of its own; `lines` is what it has said."""
+
+    def __init__(self, fleet, *words):
+        self.fleet, self.lines = fleet, []
+        self.process = fleet.start("salt-run", "globoapp." + words[0], *words[1:], stdout=-1, stderr=-2, text=True)
+
+    def until(self, pattern):
+        """Reads on to the line that matches, and returns the match; fails the test where there is none."""
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if found := re.search(pattern, line):
+                return found
+        return pytest.fail(f"no line like {pattern}:\n" + "\n".join(self.lines))
+
+    def end(self):
+        """The exit code; `text` is all that was said."""
+        self.lines += self.process.stdout.read().splitlines()
+        return self.process.wait(120)
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
+
+    @property
+    def id(self):
+        return re.search(r"\[(\S+)\]", self.text)[1]
+
+
+def rollout(fleet, version="1.1", *words):
+    return Rolling(fleet, "rollout", f"version={version}", "target=web*", *words)
+
+
+def whole(fleet, *words):
+    """A rollout that is at its end: (exit code, what it said)."""
+    rolling = Rolling(fleet, *words)
+    return rolling.end(), rolling
+
+
+def deploying(server):
+    return server.call("globoapp.deploying") is not None
+
+
+def drivers(fleet, number):
+    """Sends a signal to who drives a rollout, on the master."""
+    fleet.exec("master", "pkill", f"-{int(number)}", "-f", "salt-run.*globoapp.r", check=True)
+
+
+def test_one_first_then_the_other_and_no_request_is_lost(webs):
+    fleet = webs[0].fleet
+    told = fleet.runner("globoapp.rollout", "version=1.1", "target=web*", "test=True")
+    assert told["first"] == ["web1"] and told["then, 1 at once"] == ["web2"]
+    assert any("would be put in place" in step or "would" in step for step in told["servers"]["web2"])
+    for server in webs:
+        server.assert_serves("1.0")
+    with contextlib.ExitStack() as loads:
+        seen = [loads.enter_context(Load(server.url())) for server in webs]
+        code, rolling = whole(fleet, "rollout", "version=1.1", "target=web*")
+    assert code == 0, rolling.text
+    for load in seen:
+        load.assert_nothing_lost()
+    ends = [line for line in rolling.lines if " ok " in line]
+    assert [re.sub(r"[\d.]+ s, \d+ req", "N s, N req", line) for line in ends] == [
+        "web1 1.0 -> 1.1 ok N s, N requests, 0 failed",
+        "web2 1.0 -> 1.1 ok N s, N requests, 0 failed",
+    ]
+    for server in webs:
+        server.assert_serves("1.1")
+    assert fleet.runner("globoapp.rollouts", "1")[0]["servers"] == "2 of 2 have it"
+    # There is nothing to do: nobody deploys.
+    before = [len(server.ledger()) for server in webs]
+    code, rolling = whole(fleet, "rollout", "version=1.1", "target=web*")
+    assert (code, "web2 1.1 had it" in rolling.lines) == (0, True), rolling.text
+    assert [len(server.ledger()) for server in webs] == before
+
+
+def test_nothing_switches_unless_all_can(webs):
+    web1, web2 = webs
+    web2.sh("rm -f /usr/bin/python3.away; mv $(readlink -f /usr/bin/python3) /usr/bin/python3.away")
+    try:
+        code, rolling = whole(web1.fleet, "rollout", "version=1.1", "target=web*")
+    finally:
+        web2.sh("mv /usr/bin/python3.away $(readlink -m /usr/bin/python3)")
+    assert code != 0, rolling.text
+    assert "web2 1.0 -> 1.1 cannot: " in rolling.text
+    assert "not begun: nothing was switched: web2" in rolling.text
+    web1.assert_serves("1.0")
+
+
+def test_a_release_that_is_sick_on_one_server_takes_the_others_back(webs, tmp_path):
+    web1, web2 = webs
+    with release(tmp_path, "9.60", after=SICK_ON_WEB2), Load(web1.url()) as load:
+        words = ("version=9.60", "target=web*", "on_failure=rollback")
+        code, rolling = whole(web1.fleet, "rollout", *words)
+    assert code != 0, rolling.text
+    load.assert_nothing_lost()
+    assert "web1 1.0 -> 9.60 ok" in rolling.text
+    failed = rolling.text.index("web2 1.0 -> 9.60 failed: ")
+    assert "marker: it is sick now" in rolling.text[failed:]
+    assert "web1 9.60 -> 1.0 reverted" in rolling.text
+    for server in webs:
+        server.assert_serves("1.0")
+
+
+def test_power_lost_in_the_middle_is_named_and_resumed(webs):
+    web1, web2 = webs
+    fleet = web1.fleet
+    fleet.heal(False, site(soak=8))
+    rolling = rollout(fleet, "1.1", "first=0", "batch=100%", "wait=10")
+    rolling.until("rolling:")
+    until(lambda: deploying(web2))
+    fleet.cut("web2")
+    try:
+        assert rolling.end() != 0
+        assert "web2 1.0 -> 1.1 lost: silent for 10 s in its deploy" in rolling.text
+        assert f"salt-run globoapp.resume {rolling.id}" in rolling.text
+        web1.assert_serves("1.1")
+        silent = rollout(fleet, "1.0", "wait=5")
+        assert silent.end() != 0
+        assert "nothing was switched: web2 (it has not answered for 5 s)" in silent.text
+    finally:
+        fleet.boot("web2")
+    before = len(web1.ledger())
+    code, again = whole(fleet, "resume", rolling.id)
+    assert code == 0, again.text
+    assert len(web1.ledger()) == before, "who has it is left alone"
+    for server in webs:
+        server.assert_serves("1.1")
+    # And back, by one command.
+    code, back = whole(fleet, "revert", rolling.id)
+    assert "web1 1.1 -> 1.0 reverted" in back.lines
+    for server in webs:
+        server.assert_serves("1.0")
+
+
+def test_who_drives_it_is_killed_and_the_next_goes_on(webs):
+    web1, web2 = webs
+    fleet = web1.fleet
+    rolling = rollout(fleet)
+    rolling.until("rolling:")
+    until(lambda: deploying(web1))
+    second = rollout(fleet, "2.0")
+    assert second.end() != 0
+    assert f"globoapp is being rolled out: {rolling.id} by " in second.text
+    drivers(fleet, signal.SIGKILL)
+    rolling.end()
+    assert fleet.runner("globoapp.rollouts", "1")[0]["phase"] == "cut while rolling: resume it"
+    assert web2.call("globoapp.status")["version"] == "1.0"
+    code, again = whole(fleet, "resume", rolling.id)
+    assert code == 0, again.text
+    for server in webs:
+        server.assert_serves("1.1")
+
+
+def test_ctrl_c_and_orders(webs):
+    web1, web2 = webs
+    fleet = web1.fleet
+    rolling = rollout(fleet)
+    rolling.until("rolling:")
+    until(lambda: deploying(web1))
+    drivers(fleet, signal.SIGINT)
+    assert rolling.end() != 0
+    assert "paused: interrupted; web1 will go on by itself" in rolling.text
+    until(lambda: not deploying(web1))
+    again = Rolling(fleet, "resume", rolling.id)
+    again.until("rolling:")
+    fleet.run("salt-run", "globoapp.pause", rolling.id)
+    assert again.end() in (0, 1)
+    shown = fleet.runner("globoapp.rollouts", "1")[0]
+    assert shown["phase"] in ("paused", "finished"), shown  # what was under way ends; there may be no more
+    web1.assert_serves("1.1")
+    web2.call("globoapp.status")
+
+
+def test_the_master_goes_away_in_the_middle(webs):
+    web1, web2 = webs
+    fleet = web1.fleet
+    fleet.heal(False, site(soak=3))
+    rolling = rollout(fleet, "1.1", "wait=60")
+    rolling.until("rolling:")
+    until(lambda: deploying(web1))
+    with Load(web1.url()) as load:
+        fleet.exec("master", "systemctl", "stop", "salt-master", check=True)
+        until(lambda: web1.version() == "1.1")
+        fleet.exec("master", "systemctl", "start", "salt-master", check=True)
+        assert rolling.end() == 0, rolling.text
+    load.assert_nothing_lost()
+    for server in webs:
+        server.assert_serves("1.1")

@@ -21,7 +21,7 @@ from globolib.monitor import inventory as records  # noqa: E402
 from globolib.monitor import metrics as exposition  # noqa: E402
 from globolib.monitor import store as stores  # noqa: E402
 from globolib.rollout import command as rolling  # noqa: E402
-from globolib.rollout.book import Book  # noqa: E402
+from globolib.rollout.book import Book, Meant  # noqa: E402
 from salt.exceptions import CommandExecutionError  # noqa: E402
 
 TEXTFILE = "/var/lib/prometheus/node-exporter/globoapp.prom"
@@ -125,9 +125,8 @@ def rollout(version=None, target=None, tgt_type="glob", app="globoapp", test=Fal
         raise CommandExecutionError("target is missing: which servers, for example target='web*'")
     servers = _call(_matching, target, tgt_type)
     who = globals().get("__user__") or __opts__.get("user")  # Salt's runner client packs the first
-    if test:
-        return _rolling(rolling.foretold, version, servers, target, app, options)
-    return _rolling(rolling.begin, version, servers, target, who, app, options)
+    meant = Meant(target, who, app, tgt_type)
+    return _rolling(rolling.foretold if test else rolling.begin, version, servers, meant, options)
 
 
 def resume(rollout):

@@ -15,6 +15,8 @@ from globolib.monitor import store as stores  # noqa: E402
 from globolib.monitor.accepted import Accepted  # noqa: E402
 from globolib.monitor.notify import Notifier  # noqa: E402
 from globolib.monitor.watch import Watch  # noqa: E402
+from globolib.rollout import catchup  # noqa: E402
+from globolib.rollout.book import Book  # noqa: E402
 
 
 def __virtual__():
@@ -48,6 +50,29 @@ def _section(minion, app):
     # What the master says of a server itself is told where the first app's alerts are.
     section = apps.view(pillar, app if app in known else known[0], False).get("globoapp")
     return (section.get("notify") if isinstance(section, dict) else None) or {}
+
+
+def _pillar_wants(minion):
+    """Whether pillar has ``catch_up`` for an app of a server; rendered when it is asked for the first time."""
+    rendered = []
+
+    def wants(app):
+        rendered[:] = rendered or [__salt__["pillar.show_pillar"](minion)]
+        section = apps.view(rendered[0], app, False).get("globoapp") if app in apps.names(rendered[0]) else None
+        return isinstance(section, dict) and section.get("catch_up") is True
+
+    return wants
+
+
+def _catch_up(minion):
+    """A server that was away, or is new, comes to the version of the last finished rollout, where pillar says so."""
+    known = _store().get("servers", minion) or {}
+    report = known.get("report") or {}
+    parts = {apps.DEFAULT: report, **(report.get("apps") or {})}
+    versions = {app: part.get("version") for app, part in parts.items() if not part.get("deploying")}
+    matching = lambda one: salt.utils.minions.CkMinions(__opts__).check_minions(one.target, one.tgt_type)["minions"]  # noqa: E731
+    book = Book(_store(), __opts__["cachedir"])
+    catchup.catch_up(book, _store(), minion, versions, matching, _pillar_wants(minion), _tell)
 
 
 def _notifier():
@@ -124,7 +149,8 @@ def deployed(minion, entries):
 def report(minion, data):
     """
     Take a server's report (event ``globoapp/report/<id>``): remember it, record the deploys that it brings, and put
-    right what was missed while this master was down: alerts that opened or cleared meanwhile.
+    right what was missed while this master was down: alerts that opened or cleared meanwhile. Where pillar has
+    ``catch_up``, a server that is behind the last finished rollout is told to deploy it.
 
     CLI Example:
 
@@ -133,6 +159,7 @@ def report(minion, data):
         salt-run globoapp_watch.report web1 '{...}'
     """
     _watch().report(minion, data)
+    _catch_up(minion)
 
 
 def tend():

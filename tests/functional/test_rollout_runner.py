@@ -1,6 +1,7 @@
 """The runners of rollouts in Salt's own loader: what is typed, what is refused, what is stored."""
 
 import pytest
+from globolib.rollout.book import Meant
 from salt.exceptions import CommandExecutionError
 from watchmaster import Master
 
@@ -24,7 +25,7 @@ def test_a_version_is_what_was_typed(master, monkeypatch, typed, parsed, version
     opts = {**master.opts, "__cli": "salt-run", "arg": ["target=web*", typed], "user": "root"}
     monkeypatch.setattr(master.module("globoapp.rollout"), "__opts__", opts)
     master.run("globoapp.rollout", parsed, "web*", first=2)
-    assert master.begun == [(version, ["web1"], "web*", "root", "globoapp", {"first": 2})]
+    assert master.begun == [(version, ["web1"], Meant("web*", "root"), {"first": 2})]
 
 
 def test_a_number_that_nobody_typed_is_one(master):

@@ -22,8 +22,8 @@ INNER = apps.INNER
 
 NO_CAPACITY = Capacity()
 
-# Parts of the same pillar that monitoring owns and checks.
-SECTIONS = ("monitor", "notify", "credentials")
+# Parts of the same pillar that monitoring owns and checks, and what the master alone reads.
+SECTIONS = ("monitor", "notify", "credentials", "catch_up")
 
 
 @dataclass(frozen=True)

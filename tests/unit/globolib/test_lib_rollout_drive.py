@@ -29,14 +29,14 @@ class Servers:
     def __init__(self, plan, has="1.0"):
         self.plan, self.jids, self.queue, self.sent = plan, itertools.count(1), [], []
         self.has, self.lines = dict.fromkeys(plan, has), {name: [] for name in plan}
-        self.interrupt = None
+        self.interrupt, self.ends = None, KeyboardInterrupt
 
     def cmd_async(self, tgt, fun, arg, tgt_type, kwarg):
         assert tgt_type == "list"
         jid = str(next(self.jids))
         self.sent.append((tuple(tgt), fun, *arg, *kwarg.get("pillar", {}).values()))
         if self.interrupt and self.interrupt(fun, arg):
-            raise KeyboardInterrupt
+            raise self.ends
         for name in tgt:
             if self.plan[name] == "away":
                 continue
@@ -88,7 +88,7 @@ class Desk:
         self.master = command.Master(self.book, lambda: self.servers, self.servers, fire, self.out, form)
 
     def begin(self, version="1.1", **options):
-        return command.begin(self.master, version, list(self.servers.plan), "web*", "root", "globoapp", options)
+        return command.begin(self.master, version, list(self.servers.plan), books.Meant("web*", "root"), options)
 
     @property
     def said(self):
@@ -150,12 +150,14 @@ def test_json_is_a_line_an_event(desk):
 def test_nobody_needs_to_read(desk):
     here = desk(web1="")
     silent = command.Master(here.book, lambda: here.servers, here.servers, lambda data, tag: None, None)
-    assert command.begin(silent, "1.1", ["web1"], "web1", "api", "globoapp", {})["retcode"] == 0
+    assert command.begin(silent, "1.1", ["web1"], books.Meant("web1", "api"), {})["retcode"] == 0
     assert here.said == []
 
 
-def test_ctrl_c_pauses_it_and_it_can_be_resumed(desk):
+@pytest.mark.parametrize("ends", [KeyboardInterrupt, SystemExit(0)])
+def test_ctrl_c_pauses_it_and_it_can_be_resumed(desk, ends):
     here = desk(web1="", web2="", web3="")
+    here.servers.ends = ends
     here.servers.interrupt = lambda fun, arg: here.servers.has["web1"] == "1.1" and arg == ["globoapp"]
     answer = here.begin(batch=1)
     assert (answer["phase"], answer["retcode"]) == (words.PAUSED, 1)
@@ -169,7 +171,7 @@ def test_ctrl_c_pauses_it_and_it_can_be_resumed(desk):
 
 def test_one_at_a_time_and_the_second_is_told(desk):
     here = desk(web1="")
-    first = here.book.begun("1.1", ["web1"], "web1", "ada", "globoapp", books.options({}))
+    first = here.book.begun("1.1", ["web1"], books.Meant("web1", "ada"), books.options({}))
     held = here.book.hold(first)
     with pytest.raises(Failure, match=f"globoapp is being rolled out: {first.id} by ada, since "):
         here.begin()
@@ -214,7 +216,7 @@ def test_looking_on(desk):
 
 def test_looking_on_until_it_ends(desk):
     here = desk(web1="")
-    rollout = here.book.begun("1.1", ["web1"], "web1", "ada", "globoapp", books.options({}))
+    rollout = here.book.begun("1.1", ["web1"], books.Meant("web1", "ada"), books.options({}))
     held = here.book.hold(rollout)
     here.book.put(rollout)
 
@@ -231,7 +233,7 @@ def test_looking_on_until_it_ends(desk):
 
 def test_what_it_would_do(desk):
     here = desk(web1="", web2="sick", web3="away")
-    told = command.foretold(here.master, "1.1", ["web1", "web2", "web3"], "web*", "globoapp", {"batch": 2})
+    told = command.foretold(here.master, "1.1", ["web1", "web2", "web3"], books.Meant("web*", ""), {"batch": 2})
     assert told["servers"] == {
         "web1": ["it would be switched"],
         "web2": "cannot: 1.1 failed its trial: boom\nits log",
@@ -271,7 +273,7 @@ def test_options_that_are_none(desk, given, said):
 def test_what_cannot_be_rolled_out(desk, version, servers, said):
     here = desk(web1="")
     with pytest.raises(Failure, match=said):
-        command.begin(here.master, version, servers, "x", "root", "globoapp", {})
+        command.begin(here.master, version, servers, books.Meant("x", "root"), {})
 
 
 def test_where_the_master_takes_no_jobs_it_is_tried_again(desk, monkeypatch):
@@ -286,7 +288,7 @@ def test_where_the_master_takes_no_jobs_it_is_tried_again(desk, monkeypatch):
     clock = itertools.count(time.time(), 3.0)
     monkeypatch.setattr("globolib.rollout.drive.time.time", lambda: next(clock))
     master = command.Master(here.book, connect, here.servers, lambda data, tag: None, here.out)
-    assert command.begin(master, "1.1", ["web1"], "web1", "root", "globoapp", {})["retcode"] == 0
+    assert command.begin(master, "1.1", ["web1"], books.Meant("web1", "root"), {})["retcode"] == 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import datetime
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from globolib import apps, checks, ledger, lock
@@ -15,6 +16,16 @@ from globolib.rollout.state import Options, Rollout, Server, loaded
 BANK, ORDERS = "rollouts", "rollout-orders"
 # So many are kept, the newest.
 KEEP = 200
+
+
+@dataclass(frozen=True)
+class Meant:
+    """For whom a rollout is, who wants it, and which app it is of."""
+
+    target: str
+    who: str
+    app: str = apps.DEFAULT
+    tgt_type: str = "glob"
 
 
 def options(given: Mapping[str, Any]) -> Options:
@@ -60,17 +71,28 @@ class Book:
     def __init__(self, store: Store, directory: str) -> None:
         self._store, self._directory = store, directory
 
-    def begun(self, version: Any, servers: list[str], target: str, who: str, app: str, wanted: Options) -> Rollout:
+    def begun(self, version: Any, servers: Collection[str], meant: Meant, wanted: Options) -> Rollout:
         """A new rollout, not yet stored. Raises Failure: the version is none, or nobody is meant."""
         problem = checks.version_problem(version)
         if problem:
             raise Failure(problem)
         if not servers:
-            raise Failure(f"no minion whose key is accepted matches {target}")
+            raise Failure(f"no minion whose key is accepted matches {meant.target}")
         now = datetime.datetime.now(datetime.timezone.utc)
         name = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         ready = {server: Server(since=now.timestamp()) for server in servers}
-        return Rollout(name, version, target, who, ledger.now(), ready, wanted, app, since=now.timestamp())
+        return Rollout(
+            name,
+            version,
+            meant.target,
+            meant.who,
+            ledger.now(),
+            ready,
+            wanted,
+            meant.app,
+            since=now.timestamp(),
+            tgt_type=meant.tgt_type,
+        )
 
     def put(self, rollout: Rollout) -> None:
         """Store a rollout."""
@@ -124,6 +146,10 @@ class Book:
         """Whether a process of this master drives it at this moment."""
         holder = lock.holder(self._lock(rollout.app))
         return holder is not None and holder.get("what") == rollout.id
+
+    def is_held(self, app: str) -> bool:
+        """Whether a rollout of an app is under way."""
+        return lock.holder(self._lock(app)) is not None
 
     def _lock(self, app: str) -> str:
         return os.path.join(self._directory, f"globoapp-rollout-{app}.lock")

@@ -13,7 +13,7 @@ from globolib.errors import Failure
 from globolib.rollout import book as books
 from globolib.rollout import engine, show
 from globolib.rollout import state as words
-from globolib.rollout.book import Book
+from globolib.rollout.book import Book, Meant
 from globolib.rollout.drive import drive
 from globolib.rollout.fleet import Bus, Client, Fleet
 from globolib.rollout.state import Rollout
@@ -83,10 +83,10 @@ def _driven(master: Master, rollout: Rollout) -> dict[str, Any]:
 
 
 def begin(
-    master: Master, version: Any, servers: Collection[str], target: str, who: str, app: str, given: Mapping[str, Any]
+    master: Master, version: Any, servers: Collection[str], meant: Meant, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Roll a version out; returns the summary. Raises Failure before anything is sent."""
-    rollout = master.book.begun(version, list(servers), target, who, app, books.options(given))
+    rollout = master.book.begun(version, servers, meant, books.options(given))
     with contextlib.closing(_Held(master.book, rollout)):
         return _driven(master, rollout)
 
@@ -158,12 +158,12 @@ def _looks(book: Book, name: Any) -> Iterator[Rollout]:
 
 
 def foretold(
-    master: Master, version: Any, servers: Collection[str], target: str, app: str, given: Mapping[str, Any]
+    master: Master, version: Any, servers: Collection[str], meant: Meant, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """``test=True``: who would go when, and what each would do."""
     options = books.options(given)
-    rollout = master.book.begun(version, list(servers), target, "", app, options)
-    about = {} if app == apps.DEFAULT else {"app": app}
+    rollout = master.book.begun(version, servers, meant, options)
+    about = {} if meant.app == apps.DEFAULT else {"app": meant.app}
     pillar = {"version": version, **about}
     returns = master.connect().cmd(
         list(servers),

@@ -49,7 +49,7 @@ def drive(
             if wanted and wanted != rollout.ordered:
                 events.append(engine.Ordered(wanted))
             events.append(engine.Tick())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # of Ctrl-C, salt-run's own handler makes the latter
         busy = rollout.names(*words.BUSY)
         why = f"interrupted; {', '.join(busy)} will go on by itself" if busy else "interrupted"
         before, rollout = rollout, dataclasses.replace(rollout, phase=words.PAUSED, since=time.time(), why=why)

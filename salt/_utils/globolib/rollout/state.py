@@ -136,6 +136,7 @@ class Rollout:
     servers: Mapping[str, Server]
     options: Options = Options()
     app: str = apps.DEFAULT
+    tgt_type: str = "glob"
     phase: str = ASKING
     since: float = 0
     ordered: str = ""

@@ -352,6 +352,8 @@ def test_a_person_stops_it(word, phase):
     world.line("web1")
     assert (world.phase, world.states, world.rollout.why) == (phase, "done staged staged", "a person wanted it")
     assert world.sent[-1] == Deploy("web1")
+    last = rolling(1).take(Ordered(word)).line("web1")
+    assert last.phase == words.FINISHED, "what was under way was all that was left"
 
 
 @pytest.mark.parametrize("cut", ["deploying", "after its line", "failed", "lost", "unclear"])

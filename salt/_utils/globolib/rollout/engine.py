@@ -385,6 +385,8 @@ def _stopping(work: _Work) -> None:
             work.phase(words.GOING_BACK, why)
     elif unclear:
         work.phase(words.PAUSED, f"what became of it is not clear: {_listed(work, unclear)}")
+    elif rollout.succeeded:  # what was under way was all that was left
+        work.phase(words.FINISHED, "every server has it")
     elif rollout.ordered == "pause":
         work.phase(words.PAUSED, "a person wanted it")
     else:

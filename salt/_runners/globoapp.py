@@ -20,6 +20,7 @@ from globolib.errors import Failure  # noqa: E402
 from globolib.monitor import inventory as records  # noqa: E402
 from globolib.monitor import metrics as exposition  # noqa: E402
 from globolib.monitor import store as stores  # noqa: E402
+from globolib.rollout import catchup  # noqa: E402
 from globolib.rollout import command as rolling  # noqa: E402
 from globolib.rollout.book import Book, Meant  # noqa: E402
 from salt.exceptions import CommandExecutionError  # noqa: E402
@@ -215,15 +216,21 @@ def inventory():
     "memory": percent available, "watched": whether its beacon looks, "last_deploy": {"time", "version", "action",
     "result"}, "alerts": {probe: message}, "heard": time of the last report or None, "silent": bool}}``. The values of a
     silent server are those of its last report. A server with apps beside globoapp has ``apps``, their names, and for
-    each a line ``host/app`` with ``host``, ``app`` and what is the app's of these.
+    each a line ``host/app`` with ``host``, ``app`` and what is the app's of these. Who is behind the last finished
+    rollout has ``behind``, ``{"version", "rollout"}``. With ``--out=globoapp`` it is a table, who is worst off first.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run globoapp.inventory
+        salt-run globoapp.inventory --out=globoapp
     """
-    return records.inventory(_store(), _expected())
+    shown = records.inventory(_store(), _expected())
+    matching = lambda one: _matching(one.target, one.tgt_type)  # noqa: E731
+    for name, behind in catchup.versions_behind(_book(), shown, matching, _store()).items():
+        shown[name]["behind"] = behind
+    return shown
 
 
 def silent():

@@ -8,7 +8,7 @@ from typing import Any
 import globolib
 
 # Salt's directories of custom code that minions get: the master's names; a minion's are without the underscore.
-KINDS = ("_utils", "_modules", "_states", "_beacons")
+KINDS = ("_utils", "_modules", "_states", "_beacons", "_output")
 
 
 def of(directory: str) -> str:

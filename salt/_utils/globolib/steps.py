@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import accounts, answers, command, files, nginx, observe, plan, prune, rollback, run, switch
+from globolib import accounts, answers, command, files, ledger, nginx, observe, plan, prune, rollback, run, switch
 from globolib.apps import place
 from globolib.errors import Failure
 from globolib.layout import release_of
@@ -234,7 +234,7 @@ def recorded(here: Run, name: str, running: Mapping[str, Mapping[str, Any]]) -> 
     if cut := line.get("cut"):
         were = "1 request was" if cut == 1 else f"{cut} requests were"
         comment += f" {were} still running when graceful_timeout ended, and cut."
-    return Outcome(comment, {"line": line["id"]})
+    return Outcome(comment, {"line": line["id"], "said": ledger.told(line)})
 
 
 def _results(here: Run, running: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:

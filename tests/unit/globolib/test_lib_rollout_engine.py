@@ -109,7 +109,7 @@ def test_from_its_beginning_to_its_end():
     world.line("web2").line("web4")
     assert (world.phase, world.rollout.why, world.sent) == (words.FINISHED, "every server has it", [])
     assert world.rollout.succeeded
-    assert world.rollout.servers["web1"].line == {"id": "x", "duration": 2.5, "sent": 9, "failed": 0}
+    assert world.rollout.servers["web1"].line == {"id": "x", "duration": 2.5, "probe": {"sent": 9, "failed": 0}}
     assert {server.before for server in world.rollout.servers.values()} == {"1.0"}
 
 

@@ -150,7 +150,7 @@ def test_what_failed_and_what_changed_goes_to_the_record():
     said = steps.recorded(here, "x", RUNNING)
     assert here.done == [("finish", ("b: why",), ("a",))]
     assert said.comment == "deploy of 1.0: success after 1.5 s."
-    assert said.changes == {"line": "i"}
+    assert said.changes == {"line": "i", "said": "- -> 1.0 ok 1.5 s"}
 
 
 def test_the_record_tells_what_a_client_saw():

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from globolib import ledger
 from globolib.apps import DEFAULT
 from globolib.errors import Failure
 from globolib.monitor import incoming, thresholds
@@ -88,7 +89,7 @@ def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
         alerts = [alert for alert in opened if alert["host"] == host]
         heard = {"heard": _heard(known), "silent": _is_silent(known)}
         listed[host] = {
-            **_app(DEFAULT, report, deploys, alerts),
+            **_app(DEFAULT, report, report.get("time"), deploys, alerts),
             "disk": report.get("disk"),
             "cpu": report.get("cpu"),
             "memory": report.get("memory"),
@@ -97,24 +98,32 @@ def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
             **({"apps": sorted(beside)} if beside else {}),
         }
         for app, part in sorted(beside.items()):
-            listed[f"{host}/{app}"] = {"host": host, "app": app, **_app(app, part, deploys, alerts), **heard}
+            listed[f"{host}/{app}"] = {
+                "host": host,
+                "app": app,
+                **_app(app, part, report.get("time"), deploys, alerts),
+                **heard,
+            }
     return listed
 
 
-def _app(app: str, part: Mapping[str, Any], deploys: list[Record], alerts: list[Record]) -> Record:
+def _app(app: str, part: Mapping[str, Any], reported: Any, deploys: list[Record], alerts: list[Record]) -> Record:
     """
     What the inventory says of one app of a server.
 
-    part
-        What the server's report says of it.
+    part, reported
+        What the server's report says of it, and when that was made.
     deploys, alerts
         Those of the server.
     """
     health = part.get("health", {})
-    latest = [entry for entry in deploys if entry.get("app", DEFAULT) == app][-1:]
+    own = [entry for entry in deploys if entry.get("app", DEFAULT) == app]
+    latest, done = own[-1:], [entry for entry in own if entry.get("result") == ledger.SUCCESS][-1:]
+    # A deploy is known at once, a report comes once a minute.
+    newest = done[0] if done and str(done[0]["time"]) > str(reported or "") else part
     return {
-        "version": part.get("version"),
-        "port": part.get("port"),
+        "version": newest.get("version"),
+        "port": newest.get("port", part.get("port")),
         "healthy": health.get("healthy"),
         "latency_ms": health.get("latency_ms"),
         "last_deploy": {key: latest[0].get(key) for key in ("time", "version", "action", "result")} if latest else None,

@@ -224,9 +224,7 @@ def _recorded(work: _Work, name: str, server: Server, line: Mapping[str, Any]) -
     """The truth about a server's deploy, also where it comes late."""
     well, failed = line.get("result") == "success", line.get("failed") or [str(line.get("result"))]
     why = "" if well else str(failed[0])
-    probe = line.get("probe") or {}
-    kept = {"id": line.get("id"), "duration": line.get("duration")}
-    kept |= {key: probe[key] for key in ("sent", "failed") if key in probe}
+    kept = {key: line[key] for key in ("id", "duration", "probe") if key in line}
     kept |= {"command": True} if line.get("release_command") else {}
     if server.state == words.REVERTING or (server.state == words.NOT_REVERTED and well):
         work.put([name], words.REVERTED if well else words.NOT_REVERTED, why=why, heard=work.now)

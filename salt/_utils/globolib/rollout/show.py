@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import IO, Any
 
-from globolib import apps
+from globolib import apps, ledger
 from globolib.rollout import state as words
 from globolib.rollout.state import Rollout, Server
 
@@ -30,10 +30,7 @@ def line(name: str, server: Server, version: str) -> str:
     if server.state == words.REVERTED:
         return f"{name} {version} -> {server.before} reverted"
     if server.state == words.DONE:
-        parts = [f"{server.line['duration']:.1f} s"] if isinstance(server.line.get("duration"), (int, float)) else []
-        if "sent" in server.line:
-            parts += [f"{server.line['sent']} requests", f"{server.line.get('failed')} failed"]
-        return f"{move} ok {', '.join(parts)}".rstrip()
+        return f"{name} {ledger.told({**server.line, 'from': server.before, 'version': version, 'result': 'success'})}"
     reason = server.why.splitlines()[: REASON + 1]
     return "\n    ".join([f"{move} {server.state}: {reason[0] if reason else ''}".rstrip(": "), *reason[1:]])
 

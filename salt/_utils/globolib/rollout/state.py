@@ -100,8 +100,8 @@ class Server:
     why
         One sentence, and below it what its log said last.
     line
-        What its ledger has of this deploy: ``id``, ``duration``, ``sent`` and ``failed`` (requests of
-        the probe), ``command`` (whether a release command was run).
+        What its ledger has of this deploy: ``id``, ``duration``, ``probe``, ``command`` (whether a release command was
+        run).
     """
 
     state: str = ASKED

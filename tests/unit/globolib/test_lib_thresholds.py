@@ -182,3 +182,10 @@ def test_edges_alternate_and_are_never_more_than_samples_allow(row, samples):
     edges = [verdict for verdict in verdicts(row, samples) if verdict]
     assert edges == ["bad", "clear"] * (len(edges) // 2) + ["bad"] * (len(edges) % 2)
     assert len(edges) <= len(row) // samples
+
+
+@pytest.mark.parametrize(
+    ("value", "problems"), [(True, []), (False, []), ("yes", ["globoapp:catch_up is 'yes': true or false"])]
+)
+def test_catching_up_is_wanted_or_not(value, problems):
+    assert thresholds.pillar_problems({"globoapp": {"catch_up": value}}) == problems

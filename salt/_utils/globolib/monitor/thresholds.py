@@ -105,6 +105,8 @@ def pillar_problems(pillar: Mapping[str, Any], app: str = apps.DEFAULT) -> list[
     if not isinstance(section, Mapping):
         return []
     found = problems(section.get("monitor"), section.get("notify"))
+    if not isinstance(section.get("catch_up", False), bool):
+        found.append(f"globoapp:catch_up is {section['catch_up']!r}: true or false")
     return [apps.place(app) + line.removeprefix(apps.DEFAULT) for line in found]
 
 

@@ -37,11 +37,11 @@ def options(given: Mapping[str, Any]) -> Options:
         problems.append(f"{name} is unknown; there are: {', '.join(fields)}")
     for name, value in given.items():
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if name in whole or name in spans:
-            low, high = (whole | spans)[name]
-            if not number or not low <= value <= high or (name in whole and value != int(value)):
-                kind = "a whole number" if name in whole else "seconds"
-                problems.append(f"{name} is {value!r}: {kind} from {low} to {high}")
+        low, high = (whole | spans).get(name, (0, 0))
+        if name in whole and not (number and low <= value <= high and value == int(value)):
+            problems.append(f"{name} is {value!r}: a whole number from {low} to {high}")
+        elif name in spans and not (number and low <= value <= high):
+            problems.append(f"{name} is {value!r}: seconds from {low} to {high}")
         elif name == "batch" and not _is_batch(value):
             problems.append(f"batch is {value!r}: a whole number from 1, or a share such as 25%")
         elif name == "on_failure" and value not in ("stop", "rollback"):

@@ -74,6 +74,24 @@ def _rolling(function, *args):
         return _call(function, master, *args)
 
 
+def _who():
+    """Who calls: Salt's runner client packs it, and of salt-api it is the account that was checked."""
+    return str(globals().get("__user__") or __opts__.get("user"))
+
+
+def _permitted(servers):
+    """Raises unless who calls may roll out to these servers."""
+    own = {"root", str(__opts__.get("user"))}
+    matching = lambda target: _matching(target, "compound")  # noqa: E731
+    _call(rolling.permit, _who(), own, __opts__.get("globoapp_rollout"), servers, matching)
+
+
+def _changed(function, name, *args):
+    """What a function says that does something with a rollout."""
+    _permitted(_call(_book().get, name).servers)
+    return _rolling(function, name, *args)
+
+
 def _typed(version):
     """The version as it was typed: Salt's command line makes numbers of 1.1 and 1.10, and of both the same one."""
     words = [word.removeprefix("version=") for word in __opts__.get("arg") or [] if isinstance(word, str)]
@@ -125,8 +143,8 @@ def rollout(version=None, target=None, tgt_type="glob", app="globoapp", test=Fal
     if not isinstance(target, str) or not target:
         raise CommandExecutionError("target is missing: which servers, for example target='web*'")
     servers = _call(_matching, target, tgt_type)
-    who = globals().get("__user__") or __opts__.get("user")  # Salt's runner client packs the first
-    meant = Meant(target, who, app, tgt_type)
+    _permitted(servers)
+    meant = Meant(target, _who(), app, tgt_type, str(globals().get("__jid__") or ""))
     return _rolling(rolling.foretold if test else rolling.begin, version, servers, meant, options)
 
 
@@ -140,7 +158,7 @@ def resume(rollout):
 
         salt-run globoapp.resume 20261128-161230-5f3a
     """
-    return _rolling(rolling.resume, rollout)
+    return _changed(rolling.resume, rollout)
 
 
 def revert(rollout):
@@ -153,7 +171,7 @@ def revert(rollout):
 
         salt-run globoapp.revert 20261128-161230-5f3a
     """
-    return _rolling(rolling.revert, rollout)
+    return _changed(rolling.revert, rollout)
 
 
 def pause(rollout):
@@ -166,7 +184,7 @@ def pause(rollout):
 
         salt-run globoapp.pause 20261128-161230-5f3a
     """
-    return _call(rolling.order, _book(), rollout, "pause")
+    return _changed(rolling.order, rollout, "pause")
 
 
 def stop(rollout):
@@ -179,7 +197,7 @@ def stop(rollout):
 
         salt-run globoapp.stop 20261128-161230-5f3a
     """
-    return _call(rolling.order, _book(), rollout, "stop")
+    return _changed(rolling.order, rollout, "stop")
 
 
 def watch(rollout):

@@ -177,9 +177,9 @@ def test_one_at_a_time_and_the_second_is_told(desk):
         here.begin()
     assert here.servers.sent == []
     with pytest.raises(Failure, match="there is no rollout nope; the last ones: none"):
-        command.order(here.book, "nope", "stop")
+        command.order(here.master, "nope", "stop")
     here.book.put(first)
-    assert command.order(here.book, first.id, "pause") == {
+    assert command.order(here.master, first.id, "pause") == {
         "rollout": first.id,
         "ordered": "pause",
         "still under way": [],
@@ -187,7 +187,7 @@ def test_one_at_a_time_and_the_second_is_told(desk):
     assert here.book.ordered(first.id) == "pause"
     held.release()
     with pytest.raises(Failure, match=f"rollout {first.id} is not under way: asking"):
-        command.order(here.book, first.id, "stop")
+        command.order(here.master, first.id, "stop")
     assert here.book.listed(5)[0]["phase"] == "cut while asking: resume it"
     assert command.resume(here.master, first.id)["phase"] == words.FINISHED, "an old order does not count"
 
@@ -313,3 +313,39 @@ def test_what_a_run_of_states_says(answer, ok, why):
 def test_a_server_that_has_none_of_this_code_has_nothing(answer):
     told = Fleet._returned(command.engine.Ask, "web1", "7", answer)
     assert (told.version, told.deploying, list(told.jobs), list(told.lines)) == (None, None, [], [])
+
+
+RULES = {"deploy": "web*", "bad": 7}
+
+
+@pytest.mark.parametrize(
+    ("who", "servers", "said"),
+    [
+        ("root", ["db1"], None),
+        ("sudo_ada", ["db1"], None),
+        ("salt", ["db1"], None),
+        ("deploy", ["web1", "web2"], None),
+        ("deploy", ["web1", "db1"], "deploy may roll out to web* only, and this is about db1"),
+        ("bad", ["web1"], "bad may roll out to no server"),
+        ("mallory\x1b[31m", ["web1"], "mallory may roll out to no server"),
+    ],
+)
+def test_who_may_roll_out_to_whom(who, servers, said):
+    matching = lambda target: ["web1", "web2"]  # noqa: E731
+    if said is None:
+        command.permit(who, {"root", "salt"}, RULES, servers, matching)
+        return
+    for rules in (RULES, None, []) if "no server" in said else (RULES,):
+        with pytest.raises(Failure) as told:
+            command.permit(who, {"root", "salt"}, rules, servers, matching)
+        assert str(told.value).startswith(said)
+
+
+def test_a_rollout_is_found_by_the_job_that_began_it(desk):
+    here = desk(web1="")
+    meant = books.Meant("web1", "deploy", jid="20261128164512229645")
+    rollout = here.book.begun("1.1", ["web1"], meant, books.options({}))
+    here.book.put(rollout)
+    assert here.book.get("20261128164512229645").id == here.book.get(20261128164512229645).id == rollout.id
+    with pytest.raises(Failure, match="there is no rollout 20261128164512229646"):
+        here.book.get("20261128164512229646")

@@ -2,12 +2,13 @@
 
 import datetime
 import os
+import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from globolib import apps, checks, ledger, lock
+from globolib import apps, checks, ledger, lock, text
 from globolib.errors import Failure
 from globolib.monitor.store import Store, is_key
 from globolib.rollout import state as words
@@ -26,6 +27,7 @@ class Meant:
     who: str
     app: str = apps.DEFAULT
     tgt_type: str = "glob"
+    jid: str = ""
 
 
 def options(given: Mapping[str, Any]) -> Options:
@@ -92,6 +94,7 @@ class Book:
             meant.app,
             since=now.timestamp(),
             tgt_type=meant.tgt_type,
+            jid=meant.jid,
         )
 
     def put(self, rollout: Rollout) -> None:
@@ -99,10 +102,16 @@ class Book:
         self._store.put(BANK, rollout.id, rollout.record)
 
     def get(self, name: Any) -> Rollout:
-        """A rollout. Raises Failure, naming the last ones: there is none of this id."""
+        """
+        A rollout, by its id or by that of the job that began it (which is what salt-api answers). Raises Failure,
+        naming the last ones: there is none of this id.
+        """
+        if re.fullmatch(r"\d{20}", str(name)):
+            name = next((one.id for one in self.all(KEEP) if one.jid == str(name)), name)
         record = self._store.get(BANK, name) if isinstance(name, str) and is_key(name) else None
         if record is None:
             last = self._store.keys(BANK)[-3:]
+            name = text.line(str(name), 80)
             raise Failure(f"there is no rollout {name}; the last ones: {', '.join(last) or 'none'}")
         try:
             return loaded(record)

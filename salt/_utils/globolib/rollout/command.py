@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import IO, Any
 
-from globolib import apps
+from globolib import apps, text
 from globolib.errors import Failure
 from globolib.rollout import book as books
 from globolib.rollout import engine, show
@@ -17,6 +17,8 @@ from globolib.rollout.book import Book, Meant
 from globolib.rollout.drive import drive
 from globolib.rollout.fleet import Bus, Client, Fleet
 from globolib.rollout.state import Rollout
+
+Matching = Callable[[str], Collection[str]]
 
 # How often watch looks.
 LOOK = 0.5
@@ -55,6 +57,28 @@ class Master:
         if self.form == "json":
             return show.Json(self.out)
         return show.Table(self.out) if self.out.isatty() else show.Lines(self.out)
+
+
+def permit(who: str, own: Collection[str], rules: Any, servers: Collection[str], matching: Matching) -> None:
+    """
+    Raises Failure unless a user may roll out to these servers: who is root on the master may, others where the
+    master's setting ``globoapp_rollout`` gives them a target that covers them all.
+
+    own
+        Who is root there, by any name: ``root``, and whom the master runs as.
+    matching
+        The servers that a target matches.
+    """
+    if who in own or who.startswith("sudo_"):
+        return
+    target = rules.get(who) if isinstance(rules, Mapping) else None
+    if not isinstance(target, str):
+        raise Failure(
+            f"{text.line(who, 80)} may roll out to no server: the master's setting globoapp_rollout names none"
+        )
+    beyond = sorted(set(servers) - set(matching(target)))
+    if beyond:
+        raise Failure(f"{text.line(who, 80)} may roll out to {target} only, and this is about {', '.join(beyond[:5])}")
 
 
 def _answer(rollout: Rollout) -> dict[str, Any]:
@@ -125,9 +149,9 @@ def _settled(rollout: Rollout) -> Rollout:
     return rollout.with_servers(busy, state=words.DONE)
 
 
-def order(book: Book, name: Any, what: str) -> dict[str, Any]:
+def order(master: Master, name: Any, what: str) -> dict[str, Any]:
     """Have a rollout ``pause`` or ``stop``: what is under way comes to its end, and no more begin."""
-    rollout = book.get(name)
+    book, rollout = master.book, master.book.get(name)
     if not book.is_driven(rollout):
         raise Failure(f"rollout {name} is not under way: {rollout.phase}. {'; '.join(show.next_steps(rollout))}")
     book.order(rollout.id, what)

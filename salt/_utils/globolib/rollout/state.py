@@ -122,6 +122,8 @@ class Rollout:
     """
     servers
         By their ids, in the order in which they go.
+    jid
+        The job of the runner that began it.
     ordered
         What a person has asked for meanwhile: ``pause``, ``stop`` or nothing.
     why
@@ -137,6 +139,7 @@ class Rollout:
     options: Options = Options()
     app: str = apps.DEFAULT
     tgt_type: str = "glob"
+    jid: str = ""
     phase: str = ASKING
     since: float = 0
     ordered: str = ""

@@ -1,28 +1,31 @@
-"""salt-api as the way in for CI: real rest_cherrypy, TLS and PAM on the master; one account, and only rollouts."""
+"""salt-api as the way in for CI: real rest_cherrypy and TLS on the master; one account, and only rollouts."""
 
 import json
+import os
+import secrets
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
+from machines import CHECKOUT
 from polling import until
 from server import Server
 
+PASSWORD = secrets.token_hex(16)
 CONFIG = "/etc/salt/master.d/globoapp-api.conf"
 ON = f"""
-id deploy >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin deploy
-echo 'deploy:a-lab-has-no-secret' | chpasswd
-mkdir -p /etc/salt/api
+mkdir -p -m 700 /etc/salt/api
+printf 'deploy:%s\\n' $(printf %s {PASSWORD} | sha256sum | cut -d ' ' -f 1) > /etc/salt/api/accounts
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=master \\
+    -addext subjectAltName=IP:$(hostname -I | cut -d ' ' -f 1) \\
     -keyout /etc/salt/api/key.pem -out /etc/salt/api/cert.pem 2>/dev/null
 cp /srv/globoapp/etc/api/globoapp-api.conf {CONFIG}
 systemctl restart salt-master
 systemd-run --unit=salt-api --collect /opt/salt/bin/salt-api
 """
-OFF = f"""
-systemctl stop salt-api; rm -rf {CONFIG} /etc/salt/api; userdel deploy; systemctl restart salt-master; true
-"""
+OFF = f"systemctl stop salt-api; rm -rf {CONFIG} /etc/salt/api; systemctl restart salt-master; true"
 
 
 class Api:
@@ -44,7 +47,7 @@ class Api:
             return error.code, error.read().decode("utf-8", "replace")
 
     def login(self):
-        status, answer = self.post("/login", username="deploy", password="a-lab-has-no-secret", eauth="pam")
+        status, answer = self.post("/login", username="deploy", password=PASSWORD, eauth="file")
         if status == 200:
             self.token = answer["token"]
         return status == 200
@@ -143,7 +146,34 @@ def test_and_reach_nothing_else(api, fleet, kwarg, said):
     assert [len(Server(fleet, name).ledger()) for name in ("web1", "web2")] == before
 
 
+def test_the_events_of_the_master_are_not_shown(api):
+    request = urllib.request.Request(f"{api.url}/events", headers={"X-Auth-Token": api.token})
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(request, timeout=10, context=api.context)
+
+
+def test_the_script_of_ci(api, fleet, tmp_path):
+    ca = tmp_path / "ca.pem"
+    ca.write_text(fleet.exec("master", "cat", "/etc/salt/api/cert.pem").stdout)
+    environment = {**os.environ, "SALT_API": api.url, "SALT_API_PASSWORD": PASSWORD, "SALT_API_CA": str(ca)}
+    script = CHECKOUT / "etc/api/rollout.py"
+
+    def run(*words):
+        done = subprocess.run([script, *words], env=environment, capture_output=True, text=True, timeout=300)
+        assert PASSWORD not in done.stdout + done.stderr
+        return done
+
+    done = run("1.1", "web*", "batch=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"finished"' in done.stdout
+    for name in ("web1", "web2"):
+        Server(fleet, name).assert_serves("1.1")
+    refused = run("7.7", "web*")
+    assert refused.returncode == 1
+    assert "not begun" in refused.stdout and "salt://globoapp-7.7.zip" in refused.stdout, refused.stdout
+
+
 def test_who_has_no_token_has_no_way_in(api):
     stranger = Api(api.url.split("/")[2].split(":")[0])
     assert stranger.runner("globoapp.rollouts")[0] == 401
-    assert stranger.post("/login", username="deploy", password="wrong", eauth="pam")[0] == 401
+    assert stranger.post("/login", username="deploy", password="wrong", eauth="file")[0] == 401

@@ -349,3 +349,15 @@ def test_a_rollout_is_found_by_the_job_that_began_it(desk):
     assert here.book.get("20261128164512229645").id == here.book.get(20261128164512229645).id == rollout.id
     with pytest.raises(Failure, match="there is no rollout 20261128164512229646"):
         here.book.get("20261128164512229646")
+
+
+def test_on_a_terminal_a_table_is_drawn_again_and_again(desk, monkeypatch):
+    here = desk(web1="", web2="away")
+    here.out.isatty = lambda: True
+    clock = itertools.count(time.time(), 1.0)
+    monkeypatch.setattr("globolib.rollout.drive.time.time", lambda: next(clock))
+    here.begin(wait=5)
+    drawn = here.out.getvalue()
+    assert "\x1b[2F\x1b[J" in drawn, "what was drawn is taken away"
+    assert "  web2                     -        asked" in drawn
+    assert drawn.endswith("not begun: nothing was switched: web2 (it has not answered for 5 s)\n")

@@ -73,9 +73,7 @@ def permit(who: str, own: Collection[str], rules: Any, servers: Collection[str],
         return
     target = rules.get(who) if isinstance(rules, Mapping) else None
     if not isinstance(target, str):
-        raise Failure(
-            f"{text.line(who, 80)} may roll out to no server: the master's setting globoapp_rollout names none"
-        )
+        raise Failure(f"{text.line(who, 80)} may roll out to no server: see the master's setting globoapp_rollout")
     beyond = sorted(set(servers) - set(matching(target)))
     if beyond:
         raise Failure(f"{text.line(who, 80)} may roll out to {target} only, and this is about {', '.join(beyond[:5])}")

@@ -28,7 +28,9 @@ def test_a_version_is_what_was_typed(master, monkeypatch, typed, parsed, version
     assert master.begun == [(version, ["web1"], Meant("web*", "root"), {"first": 2})]
 
 
-def test_a_number_that_nobody_typed_is_one(master):
+def test_a_number_that_nobody_typed_is_one(master, monkeypatch):
+    opts = {**master.opts, "user": "api", "globoapp_rollout": {"api": "web*"}}
+    monkeypatch.setattr(master.module("globoapp.rollout"), "__opts__", opts)
     master.run("globoapp.rollout", 1.1, "web*", __pub_user="x")
     assert master.begun[0][0] == 1.1, "and is refused with its explanation"
     assert master.begun[0][-1] == {}
@@ -51,3 +53,9 @@ def test_what_is_refused(master, function, words, said):
         master.run(f"globoapp.{function}", **words)
     assert master.begun == []
     assert master.run("globoapp.rollouts") == []
+
+
+def test_who_comes_by_the_master_needs_an_entry(master):
+    with pytest.raises(CommandExecutionError, match="may roll out to no server"):
+        master.run("globoapp.rollout", "1.1", "web*")
+    assert master.begun == []

@@ -59,18 +59,13 @@ class Master:
         return show.Table(self.out) if self.out.isatty() else show.Lines(self.out)
 
 
-def permit(who: str, own: Collection[str], rules: Any, servers: Collection[str], matching: Matching) -> None:
+def permit(who: str, rules: Any, servers: Collection[str], matching: Matching) -> None:
     """
-    Raises Failure unless a user may roll out to these servers: who is root on the master may, others where the
-    master's setting ``globoapp_rollout`` gives them a target that covers them all.
+    Raises Failure unless the master's setting ``globoapp_rollout`` gives a user a target that covers these servers.
 
-    own
-        Who is root there, by any name: ``root``, and whom the master runs as.
     matching
         The servers that a target matches.
     """
-    if who in own or who.startswith("sudo_"):
-        return
     target = rules.get(who) if isinstance(rules, Mapping) else None
     if not isinstance(target, str):
         raise Failure(f"{text.line(who, 80)} may roll out to no server: see the master's setting globoapp_rollout")

@@ -397,3 +397,11 @@ def test_what_comes_after_the_end_changes_nothing_but_what_is_known():
 @pytest.mark.parametrize(("batch", "servers", "size"), [(3, 10, 3), ("25%", 50, 12), ("25%", 2, 1), ("100%", 7, 7)])
 def test_how_many_at_once(batch, servers, size):
     assert Options(batch=batch).at_once(servers) == size
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [("", ""), ("a\nb", "a"), ("To be put right:\n  - x is bad\n  - y", "To be put right: x is bad"), ("a:", "a:")],
+)
+def test_a_reason_is_a_sentence(why, reason):
+    assert Server(why=why).reason == reason

@@ -308,7 +308,7 @@ def _ask(work: _Work) -> None:
 
 
 def _listed(work: _Work, names: Sequence[str]) -> str:
-    shown = [f"{name} ({work.rollout.servers[name].why.splitlines()[0]})" for name in names[:5]]
+    shown = [f"{name} ({work.rollout.servers[name].reason})" for name in names[:5]]
     more = [f"and {len(names) - 5} more"] if len(names) > 5 else []
     return ", ".join([*shown, *more])
 

@@ -61,7 +61,7 @@ def summary(rollout: Rollout) -> dict[str, Any]:
     """A rollout as it is answered: counts, who has not got it, and what to type."""
     counted = Counter(server.state for server in rollout.servers.values())
     missing = {
-        name: (f"{server.state}: {server.why.splitlines()[0]}" if server.why else server.state)
+        name: (f"{server.state}: {server.reason}" if server.why else server.state)
         for name, server in rollout.servers.items()
         if server.state not in words.HAS_IT
     }
@@ -134,7 +134,7 @@ class Table(Lines):
         now, rows = time.time(), []
         for name, server in sorted(open_ones, key=lambda each: each[1].state not in words.BUSY)[: size.lines - 4]:
             row = f"  {name:<24.24} {server.before or '-':<8.8} {server.state:<10} {now - server.since:4.0f} s  "
-            rows.append((row + server.why.split("\n")[0])[: size.columns - 1])
+            rows.append((row + server.reason)[: size.columns - 1])
         self._drawn = len(rows)
         self._out.write("".join(f"{row}\n" for row in rows))
         self._out.flush()

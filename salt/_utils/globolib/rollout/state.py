@@ -116,6 +116,12 @@ class Server:
     why: str = ""
     line: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def reason(self) -> str:
+        """The sentence of ``why``: its first line, and what that announces."""
+        first, *rest = self.why.splitlines() or [""]
+        return f"{first} {rest[0].strip(' -')}" if first.endswith(":") and rest else first
+
 
 @dataclass(frozen=True)
 class Rollout:

@@ -1,5 +1,5 @@
 """A rollout over six servers while one loses its power, one its network, one its disk, one stands still, and the master
-goes away: every server has the old version, or the new one, or is named with what to type; nobody else loses anything."""
+goes away: each server has the old version, or the new one, or is named with what to type; nobody else loses a thing."""
 
 import contextlib
 import json

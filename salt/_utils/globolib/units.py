@@ -151,8 +151,6 @@ _OF_A_SERVICE = (
     *("Restart", "RestartSec", "OOMPolicy"),
 )
 
-# What nginx runs with, as Debian has it.
-PROXY_GROUP = "www-data"
 _INSTALL = """
 [Install]
 WantedBy=multi-user.target
@@ -318,21 +316,15 @@ def activate_unit(settings: Settings) -> str:
 
 def socket_unit(settings: Settings) -> str:
     """The socket of an address."""
-    listen, layout, group = settings.listen, settings.layout, socket_group(settings)
-    return _SOCKET.format(
-        written=WRITTEN,
-        name=layout.name,
-        listen=listen.listen,
-        options=_OF_UNIX.format(user=settings.user, group=f"SocketGroup={group}\n" if group else "")
-        if listen.path
-        else _OF_TCP,
-        activate=layout.activate,
-    )
+    layout, group, address = settings.layout, socket_group(settings), settings.listen
+    owned = _OF_UNIX.format(user=settings.user, group=f"SocketGroup={group}\n" if group else "")
+    options, listen = owned if address.path else _OF_TCP, address.listen
+    return _SOCKET.format(written=WRITTEN, name=layout.name, listen=listen, options=options, activate=layout.activate)
 
 
 def socket_group(settings: Settings) -> str:
-    """The group that may connect to the unix socket: nginx's behind a proxy; empty for the account's primary one."""
-    return PROXY_GROUP if settings.front else settings.group
+    """The group that may connect to a unix socket: Debian's of nginx with a proxy; empty for the account's own."""
+    return "www-data" if settings.front else settings.group
 
 
 def handed_text(sockets: Iterable[str]) -> str:

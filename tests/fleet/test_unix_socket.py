@@ -11,7 +11,7 @@ UNIT = "globoapp-unix:run:globoapp:shop.sock.socket"
 
 # Two clients of the machine itself, until a file is there: each asks the first place that takes its connection.
 LOAD = """\
-import http.client, json, os, socket, sys, threading
+import http.client, json, os, socket, sys, threading, time
 
 asked, lost, places = [], [], sys.argv[2:]
 
@@ -42,6 +42,7 @@ def client():
             lost.append(repr(error))
         finally:
             connection.close()
+        time.sleep(0.005)  # the deploy needs a processor, too
 
 
 clients = [threading.Thread(target=client) for _ in range(2)]
@@ -134,15 +135,23 @@ def test_what_is_in_the_way_is_refused_by_name(web):
     assert (web.sh("cat /run/mine.sock; rm /run/mine.sock"), over(web)) == ("mine", "404")
 
 
-def test_a_highstate_repairs_it(web):
+def test_what_is_broken_of_it_is_told_and_repaired(web):
     web.sh(f"rm {PATH}")
     assert f"{UNIT} is active, yet {PATH} is not there" in differences(web)
-    web.highstate().green()
+    web.deploy("1.1")
     assert (over(web), differences(web)) == ("404", [])
     web.sh(f"systemctl stop '{UNIT}'")
     assert over(web) == "000"
     web.highstate().green()
     assert (over(web), differences(web)) == ("404", [])
+
+
+def test_after_a_power_cut_it_is_there_again(web):
+    web.fleet.cut("web2")
+    web.fleet.boot("web2")
+    until(lambda: over(web) == "404")
+    assert web.sh(f"stat -c '%A %U %G' {PATH}") == "srw-rw---- globoapp globoapp"
+    assert differences(web) == []
 
 
 def test_back_to_tcp_nothing_is_left(web, say):

@@ -92,13 +92,13 @@ def at_path(path: str, listening: Iterable[Listener]) -> str:
         return "below a file that is no directory"
     if stat.S_ISSOCK(mode):
         known = any(listener.listen.path == path for listener in listening)
-        return SOCKET if known or _is_dead(path) else "the socket of a program that this host does not show"
+        return SOCKET if known or _is_dead(path) else "a socket that another program holds"
     kinds = {stat.S_IFREG: "a regular file", stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link"}
     return kinds.get(stat.S_IFMT(mode), "a special file")
 
 
 def _is_dead(path: str) -> bool:
-    """Whether nobody holds a unix socket any more: of a program in another network namespace no table tells."""
+    """Whether nobody holds a unix socket any more: the table tells nothing of another network namespace's."""
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)
         try:

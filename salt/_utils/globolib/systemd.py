@@ -302,10 +302,16 @@ def write_socket(layout: Layout, name: str, content: str) -> bool:
 
 
 def own_socket(settings: Settings) -> None:
-    """Give a unix socket that is open the owner that its unit names; of TCP there is nothing to give."""
+    """
+    Give a unix socket that is open the owner that its unit names; of TCP there is nothing to give. Raises Failure where
+    there is no such account.
+    """
     if path := settings.listen.path:
         group = units.socket_group(settings)
-        shutil.chown(path, settings.user, group or pwd.getpwnam(settings.user).pw_gid)
+        try:
+            shutil.chown(path, settings.user, group or pwd.getpwnam(settings.user).pw_gid)
+        except LookupError as error:
+            raise Failure(f"{path} cannot be given to {settings.user}: {error}") from error
         os.chmod(path, 0o660)
 
 

@@ -374,6 +374,7 @@ def test_what_a_cut_left_of_unit_files_is_ours_alone(layout, monkeypatch):
         layout.unit_file(layout.activate),
         layout.unit_file(SOCKET),
         layout.unit_file("shop-::1:80.socket"),
+        layout.unit_file("shop-unix:run:shop:x-1_y.sock.socket"),
         layout.handed,
         layout.process_file("shop-worker@PACK1_0.service"),
         layout.process_file("shop-worker@PACK1_1.service.d/zz-globoapp.conf"),

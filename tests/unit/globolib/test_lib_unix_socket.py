@@ -12,6 +12,7 @@ import threading
 import pytest
 from globolib import answers, checks, drain, heal, health, ledger, processes, rollback, systemd
 from globolib.address import Address
+from globolib.errors import Failure
 from globolib.host import SOCKET, Listener
 from globolib.monitor import incoming, inventory, metrics, probes
 from globolib.settings import Settings
@@ -92,7 +93,7 @@ def test_a_file_where_a_directory_should_be(path):
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
 def test_a_socket_that_no_table_shows_is_somebodys_as_long_as_it_is_held(path, kind):
     with listening(path, kind):
-        assert processes.at_path(path, ()) == "the socket of a program that this host does not show"
+        assert processes.at_path(path, ()) == "a socket that another program holds"
     assert processes.at_path(path, ()) == SOCKET
 
 
@@ -260,6 +261,8 @@ def test_a_socket_that_is_open_gets_the_owner_that_its_unit_names(path):
         seen = os.stat(path)
     assert (stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid) == (0o660, me.pw_uid, me.pw_gid)
     systemd.own_socket(Settings())
+    with pytest.raises(Failure, match=f"{path} cannot be given to nobody-at-all: "):
+        systemd.own_socket(Settings(user="nobody-at-all", address=f"unix:{path}", port=0))
 
 
 def test_a_unit_that_was_edited_is_defined_again_and_the_socket_stays(there, path, monkeypatch):

@@ -236,9 +236,10 @@ def inventory():
     Returns ``{host: {"version", "port", "healthy", "latency_ms", "disk": {path: percent}, "cpu": percent,
     "memory": percent available, "watched": whether its beacon looks, "last_deploy": {"time", "version", "action",
     "result"}, "alerts": {probe: message}, "heard": time of the last report or None, "silent": bool}}``. The values of a
-    silent server are those of its last report. A server with apps beside globoapp has ``apps``, their names, and for
-    each a line ``host/app`` with ``host``, ``app`` and what is the app's of these. Who is behind the last finished
-    rollout has ``behind``, ``{"version", "rollout"}``. With ``--out=globoapp`` it is a table, who is worst off first.
+    silent server are those of its last report. An app on a unix socket has ``address`` and no port. A server with apps
+    beside globoapp has ``apps``, their names, and for each a line ``host/app`` with ``host``, ``app`` and what is the
+    app's of these. Who is behind the last finished rollout has ``behind``, ``{"version", "rollout"}``. With
+    ``--out=globoapp`` it is a table, who is worst off first.
 
     CLI Example:
 

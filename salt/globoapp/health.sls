@@ -5,7 +5,7 @@ include:
 {{ app.name }} {{ app.version }} is healthy:
   globoapp.healthy:
     - failhard: False
-    - name: {{ app.bind }}:{{ app.port }}
+    - name: {{ app.bound }}
     - app: {{ app.app }}
     - require:
       - globoapp: {{ app.name }} {{ app.version }} serves

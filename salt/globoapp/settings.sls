@@ -3,6 +3,6 @@
 {{ app.title }} can be deployed:
   globoapp.ready:
     - failhard: False
-    - name: {{ app.name }} {{ app.version or '(no version)' }} on {{ app.bind }}:{{ app.port }}
+    - name: {{ app.name }} {{ app.version or '(no version)' }} on {{ app.bound }}
     - app: {{ app.app }}
 {% endfor %}

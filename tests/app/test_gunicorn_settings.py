@@ -35,13 +35,15 @@ DEFAULTS = Settings(version="1.0")
 class Gunicorn:
     """A gunicorn as its unit starts it, with files as a deploy writes them, on a unix socket."""
 
-    def __init__(self, python, directory, settings, wsgi="api:app", **manifest):
+    def __init__(self, python, directory, settings, wsgi="api:app", silence=10, **manifest):
         self.run, release, conf = directory / "run", directory / "release", directory / "conf"
         for path in (self.run, release, conf):
             path.mkdir()
         (release / "api.py").write_text(APP)
         (release / "manifest.json").write_text(json.dumps(manifest))
-        (conf / "gunicorn.conf.py").write_text(units.gunicorn_text())
+        text = units.gunicorn_text()
+        assert "\nSILENCE = 10\n" in text
+        (conf / "gunicorn.conf.py").write_text(text.replace("\nSILENCE = 10\n", f"\nSILENCE = {silence}\n"))
         (conf / "gunicorn.json").write_text(units.gunicorn_settings(settings))
         self.log, self.socket = directory / "log", self.run / "s"
         command = [str(python), "-m", "gunicorn.app.wsgiapp", "--config", str(conf / "gunicorn.conf.py")]
@@ -111,6 +113,19 @@ def test_a_factory_makes_the_app(gunicorn):
     server = gunicorn(settings=DEFAULTS, wsgi="api:create(answer='from the factory')", workers=1)
     server.ready(1)
     assert server.get().endswith(b"from the factory")
+
+
+def test_a_silent_client_of_a_unix_socket_is_let_go(gunicorn):
+    """What is accepted from TCP inherits the limit of its listener; here each client is given it."""
+    server = gunicorn(settings=DEFAULTS, workers=1, threads=1, silence=1)
+    server.ready(1)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.settimeout(20)
+        silent.connect(str(server.socket))
+        silent.sendall(b"GET / HTTP/1.1\r\n")
+        assert server.get().endswith(b"app"), "the only thread is free again"
+        with contextlib.suppress(ConnectionResetError):
+            assert b"200 OK" not in silent.recv(4096)
 
 
 def test_a_version_with_its_state_in_one_process_has_one_worker(gunicorn):

@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import socket
+import socketserver
 import threading
 import time
 
@@ -12,6 +13,7 @@ import pytest
 from appserver import wait_for
 from frontend import Frontend, answer, free_port
 from globolib import files, nginx, systemd
+from globolib.address import Address
 from globolib.errors import Failure
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="nginx tries a site in a mount namespace: root is needed")
@@ -325,14 +327,45 @@ def test_another_port_of_the_app_is_found_while_it_moves(front, echo, serve):
     layout = frontend.settings.layout
     gone = frontend.settings.port
     moving = frontend.settings.at(port=echo)
-    assert "site" in nginx.prepare(moving, ("127.0.0.1", gone))
+    assert "site" in nginx.prepare(moving, Address("127.0.0.1", gone))
     assert frontend.get("/0")[0] == 200
     closed = frontend.settings.at(port=1)
-    assert "site" in nginx.prepare(closed, ("127.0.0.1", echo))
+    assert "site" in nginx.prepare(closed, Address("127.0.0.1", echo))
     assert frontend.get("/0")[0] == 200, "nobody is on port 1 yet"
     assert "site" in nginx.take_up(moving)
     assert nginx.steps(moving) == {}
     assert nginx.taken_up(layout).port == frontend.port
+
+
+class UnixServer(http.server.ThreadingHTTPServer):
+    """The same on a unix socket."""
+
+    address_family = socket.AF_UNIX
+
+    def server_bind(self):
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", 0
+
+    def get_request(self):
+        client, _ = super().get_request()
+        return client, ("unix", 0)
+
+
+def test_an_app_on_a_unix_socket_is_asked_there_and_found_while_it_moves(front, echo, tmp_path):
+    path = str(tmp_path / "shop.sock")
+    frontend = front(upstream=echo)
+    with UnixServer(path, Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        moving = frontend.settings.at(bind=f"unix:{path}", address=f"unix:{path}", port=0)
+        assert "site" in nginx.prepare(moving, Address("127.0.0.1", echo))
+        assert f"server unix:{path} max_fails=0;" in files.read(nginx.HERE.site("globoapp"))
+        assert frontend.get("/0")[0] == 200
+        assert "site" in nginx.take_up(moving)
+        assert nginx.steps(moving) == {}
+        status, _, body = frontend.get("/0")
+        assert (status, json.loads(body)["x-forwarded-for"]) == (200, ["127.0.0.1"])
+        server.shutdown()
+    assert frontend.get("/0")[0] == 502, "the port is not asked any more"
 
 
 def test_a_certificate_that_was_renewed_is_seen(front):

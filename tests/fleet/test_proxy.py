@@ -116,6 +116,21 @@ def test_a_dry_run_and_a_bad_setting_change_nothing(web):
     assert answers(web)
 
 
+def test_the_app_moves_to_a_unix_socket_that_nginx_may_open_and_nobody_else(web):
+    path = "/run/globoapp/shop.sock"
+    web.deploy("1.0", bind=f"unix:{path}")
+    assert (answers(web), differences(web)) == (True, [])
+    assert web.sh(f"stat -c '%A %U %G' {path}") == "srw-rw---- globoapp www-data"
+    asked = "curl -s -o /dev/null -w '%{http_code}' --unix-socket " + f"{path} http://x/api/comment/list/none"
+    assert web.sh(f"setpriv --reuid=nobody --regid=nogroup --clear-groups {asked}", check=False) == "000"
+    assert web.sh(f"setpriv --reuid=www-data --regid=www-data --clear-groups {asked}") == "404"
+    with Load(f"https://{web.address}") as load:
+        web.deploy("1.1", bind=f"unix:{path}", soak=0.5)
+    load.assert_nothing_lost()
+    web.deploy("1.0", port=8001)
+    assert (answers(web), differences(web)) == (True, [])
+
+
 def test_idle_clients_do_not_stop_it(web):
     with contextlib.ExitStack() as clients:
         for _ in range(8):

@@ -23,6 +23,7 @@ VALID = {
     "from the command line": {"version": "1.1", "port": 8080},
     "an interface": {"globoapp": {"bind": "lo"}},
     "IPv6": {"globoapp": {"bind": "::"}},
+    "a unix socket": {"globoapp": {"bind": "unix:/run/globoapp/shop.sock"}},
     "another user": {"globoapp": {"user": "someone"}},
     "pip": {"globoapp": {"installer": "pip", "keep": 3, "environment": {"A": "x: {{ y }} #'\""}}},
     "background processes": {"globoapp": {"processes": {"worker": "sh -c 'x: {{ y }} #'", "beat": None, "a": False}}},
@@ -89,6 +90,15 @@ def test_the_way_of_a_deploy(loaders, pillar, case):
     version = pillar.get("version", "1.0")
     name = pillar["globoapp"].get("name", "globoapp")
     assert (f"{name} {version} serves", "globoapp.serving") in low
+
+
+def test_where_an_app_listens_is_in_its_states(loaders, pillar):
+    bind = "unix:/run/globoapp/shop.sock"
+    low = loaders.modules.state.show_low_sls("globoapp", pillar=merged(pillar, {"globoapp": {"bind": bind}}))
+    named = {f"{one['state']}.{one['fun']}": one["name"] for one in low}
+    assert (named["globoapp.ready"], named["globoapp.healthy"]) == (f"globoapp 1.0 on {bind}", bind)
+    (grain,) = (one["value"] for one in low if one["state"] == "grains")
+    assert grain == {"version": "1.0", "port": None, "bind": bind, "release": "PACK1_0"}
 
 
 def test_a_release_command_has_its_state_before_the_trial(loaders, pillar):
@@ -333,6 +343,10 @@ REFUSED = {
     "a name": ({"globoapp": {"name": "shop"}},
                {"globoapp": "have the same name, shop", "shop": "have the same name, shop"}),
     "a port": ({"globoapp": {"port": 9000}}, {"globoapp": "has port 9000", "shop": "has port 9000"}),
+    "a path": (
+        {"globoapp": {"bind": "unix:/run/x.sock"}, "globoapps": {"shop": {"bind": "unix:/run/x.sock"}}},
+        {"globoapp": "both have bind unix:/run/x.sock", "shop": "give one of them another path"},
+    ),
     "the port of a proxy": ({"globoapp": {"proxy": {"self_signed": True, "port": 9000}}},
                             {"globoapp": "the proxy of globoapp has port 9000", "shop": "and so has globoapps:shop"}),
     "one port of two proxies without names": (

@@ -34,6 +34,7 @@ WRONG = [
     ("bind", "eth7", r"bind is 'eth7': neither an IP address nor an interface; this host has eth1"),
     ("bind", "wlan0", r"bind is 'wlan0': neither an IP address nor"),
     ("bind", 7, r"bind is 7: neither"),
+    ("bind", "unix:/tmp/shop.sock", r"bind is 'unix:/tmp/shop.sock': a unix socket is unix: and a path below /run"),
     ("root", "opt/x", r"root is 'opt/x': an absolute path"),
     ("root", "/opt/../etc", r"root is '/opt/\.\./etc': an absolute path of letters"),
     ("root", "/opt/a b", r"root is '/opt/a b': an absolute path of letters"),

@@ -67,7 +67,7 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
     host = survey.survey(deployed)
     record = host.releases.get(deployed.release)
     asked = record.manifest.health if record else Health()
-    where = http.where(deployed.address, deployed.port)
+    where = http.where(deployed.listen)
     attempts, problems, answer = 0, [""], None
 
     def well() -> bool | None:
@@ -151,7 +151,7 @@ def status(minion: Minion) -> dict[str, Any]:
     return {
         "version": entry.version if entry else None,
         "release": deployed.release if entry else None,
-        "address": f"{deployed.address}:{deployed.port}" if entry else None,
+        "address": str(deployed.listen) if entry else None,
         "since": ledger.since(entries),
         "current": _current(deployed),
         "running": list(host.running(deployed.layout)),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from globolib import argv, background, connect, limits, proxy, serving, variables
+from globolib.address import LONGEST, PATH, UNIX
 from globolib.apps import NAME
 from globolib.minion import Call
 
@@ -44,6 +45,11 @@ NO_VERSION = (
     "version is missing: nothing is deployed here yet, and neither pillar nor the command line "
     'names one; say pillar=\'{"version": "1.0"}\''
 )
+# Where a unix socket may be: gone with the boot, as what listens there.
+RUN = "/run"
+PORT_BESIDE_PATH = (
+    "port is {} in this call, and bind is {!r}: a unix socket has no port; leave it out, or name an address in bind"
+)
 NO_PORT = "port is missing: each app beside globoapp has a port of its own; say which one in {}:port"
 
 
@@ -72,10 +78,12 @@ def port_problem(value: Any) -> str | None:
 
 def address(value: Any, interfaces: Mapping[str, Sequence[str]]) -> tuple[str | None, str | None]:
     """
-    ``bind`` as an IP address: one of this host, a wildcard, or the first of a named interface.
+    ``bind`` as an IP address: one of this host, a wildcard, or the first of a named interface; ``unix:PATH`` as it is.
 
     Returns ``(address, problem)``, one of them None.
     """
+    if isinstance(value, str) and value.startswith((UNIX, "/")):
+        return (None, problem) if (problem := _socket_problem(value)) else (value, None)
     known = {name: addresses for name, addresses in sorted(interfaces.items()) if addresses}
     if isinstance(value, str) and value in known:
         return known[value][0], None
@@ -89,6 +97,16 @@ def address(value: Any, interfaces: Mapping[str, Sequence[str]]) -> tuple[str | 
     have = ", ".join(f"{name} ({', '.join(addresses)})" for name, addresses in known.items())
     what = "not an address of this host" if parsed is not None else "neither an IP address nor an interface"
     return None, f"bind is {value!r}: {what}; this host has {have}; 0.0.0.0 is all of IPv4"
+
+
+def _socket_problem(value: str) -> str | None:
+    path = value.removeprefix(UNIX)
+    if value != path and path.startswith(f"{RUN}/") and PATH.match(path) and len(path) <= LONGEST:
+        return None
+    return (
+        f"bind is {value!r}: a unix socket is unix: and a path below {RUN}, of letters, digits and . _ - / only, "
+        f"without .., of at most {LONGEST} bytes"
+    )
 
 
 def path_problem(key: str, value: Any) -> str | None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from globolib.address import overlap
 from globolib.apps import place
-from globolib.processes import overlap
 from globolib.settings import Resolution, Settings
 
 
@@ -34,11 +34,13 @@ def _pair(here: str, mine: Resolution, there: str, theirs: Resolution) -> list[s
         )
     if not wrong & {"proxy", "port", "bind"}:
         found += _proxies(here, one, there, other)
-    listens = not wrong & {"port", "bind", "version"} and one.version and other.version and one.port == other.port
-    if listens and overlap(one.address, other.address):
+    listens = not wrong & {"port", "bind", "version"} and one.version and other.version
+    if listens and one.listen.overlaps(other.listen):
         found.append(
-            f"{here} has port {one.port} on {one.address}, and {there} has it on {other.address}: give one of them "
-            "another port"
+            f"{here} and {there} both have bind {one.listen}: give one of them another path"
+            if one.listen.path
+            else f"{here} has port {one.port} on {one.address}, and {there} has it on {other.address}: give one of "
+            "them another port"
         )
     return found
 

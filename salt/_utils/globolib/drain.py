@@ -4,10 +4,12 @@ socket that is closed, and a busy server always has something there.
 
 So it first lets no new connection begin (a filter on the socket drops SYN; clients repeat it and are then
 refused by the closed port), waits until all that had begun are accepted, and only then may the owner close it.
+A unix socket whose path is gone gets nobody new by itself.
 """
 
 import ctypes
 import os
+import select
 import socket
 import struct
 import time
@@ -36,29 +38,35 @@ def drain(listener: Listener, pid: int, timeout: float = 5) -> int:
     timeout
         Seconds; an owner that does not accept is not waited for any longer.
 
-    Returns how many connections were still waiting at the end. Raises OSError where the kernel has no
-    pidfd_getfd(2) or does not allow it, and where the process is gone.
+    Returns how many connections were still waiting at the end; of a unix socket 1 for any number. Raises OSError where
+    the kernel has no pidfd_getfd(2) or does not allow it, and where the process is gone.
     """
     descriptor = _descriptor(pid, listener.inode)
     if descriptor is None:
         return 0
-    _take_no_more(pid, descriptor)
     quiet_since: float | None = None
+    with _duplicate(pid, descriptor) as listening:
+        if not listener.listen.path:
+            _take_no_more(listening)
 
-    def drained() -> bool | None:
-        nonlocal quiet_since
-        if _waiting(listener):
-            quiet_since = None
-            return None
-        if quiet_since is None:
-            quiet_since = time.monotonic()
-        return True if time.monotonic() - quiet_since > QUIET else None
+        def drained() -> bool | None:
+            nonlocal quiet_since
+            if _waiting(listener, listening):
+                quiet_since = None
+                return None
+            if quiet_since is None:
+                quiet_since = time.monotonic()
+            return True if time.monotonic() - quiet_since > QUIET else None
 
-    waiting.until(drained, timeout, first=PAUSE, factor=1)
-    return _waiting(listener)
+        waiting.until(drained, timeout, first=PAUSE, factor=1)
+        return _waiting(listener, listening)
 
 
-def _waiting(listener: Listener) -> int:
+def _waiting(listener: Listener, listening: socket.socket) -> int:
+    if listener.listen.path:  # no table tells how many; one that can be read from has somebody
+        poll = select.poll()
+        poll.register(listening, select.POLLIN)
+        return len(poll.poll(0))
     return sum(now.waiting for now in processes.listeners(listener.port) if now.inode == listener.inode)
 
 
@@ -73,12 +81,11 @@ def _descriptor(pid: int, inode: str) -> int | None:
     return None
 
 
-def _take_no_more(pid: int, descriptor: int) -> None:
-    """Have the kernel drop the first packet of every new connection to another process's socket."""
+def _take_no_more(listening: socket.socket) -> None:
+    """Have the kernel drop the first packet of every new connection to a socket."""
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in NO_SYN))
-    with _duplicate(pid, descriptor) as listening:
-        packed = struct.pack("HP", len(NO_SYN), ctypes.addressof(program))
-        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, packed)
+    packed = struct.pack("HP", len(NO_SYN), ctypes.addressof(program))
+    listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, packed)
 
 
 def _duplicate(pid: int, descriptor: int) -> socket.socket:

@@ -2,6 +2,7 @@
 # gunicorn.json beside this file. Managed by Salt. Read by gunicorn at start, from the release's directory.
 import collections
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -45,10 +46,22 @@ SILENCE = 10
 
 
 def when_ready(server: Any) -> None:
-    """The sockets are there: what is accepted from them inherits the limit."""
+    """The sockets are there: what is accepted from them inherits the limit, and of a unix socket is given it."""
     for listener in server.LISTENERS:
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE, 0))
+        _limit(listener.sock)
+        if listener.sock.family == socket.AF_UNIX:
+            listener.accept = functools.partial(_accepted, listener.sock)
+
+
+def _limit(connected: socket.socket) -> None:
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connected.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE, 0))
+
+
+def _accepted(listening: socket.socket) -> tuple[socket.socket, Any]:
+    client, address = listening.accept()
+    _limit(client)
+    return client, address
 
 
 def post_worker_init(worker: Any) -> None:

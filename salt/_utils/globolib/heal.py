@@ -41,7 +41,7 @@ def _heal(minion: Minion) -> tuple[str, str]:
     began = time.monotonic()
     aid = repair(minion, settings, entry)
     # Named although recorded: a pin in pillar that was never deployed must not be what healing brings.
-    states = minion.apply({INNER: {"version": entry.version, "port": entry.port, **minion.about}})
+    states = minion.apply({INNER: {"version": entry.version, "port": entry.port or None, **minion.about}})
     try:
         failed = rollback.failures(states)
     except Failure as failure:
@@ -64,7 +64,7 @@ def repair(minion: Minion, settings: Settings, entry: Entry) -> list[str]:
     entry
         The ledger line of what is deployed.
     """
-    pinned = {INNER: {"version": entry.version, "port": entry.port, **minion.about}}
+    pinned = {INNER: {"version": entry.version, "port": entry.port or None, **minion.about}}
     done: list[str] = []
     try:
         repairing = run.Run(dataclasses.replace(minion, pillar={**minion.pillar, **pinned}))
@@ -93,7 +93,7 @@ def _record(minion: Minion, settings: Settings, entry: Entry, changed: list[str]
     line = ledger.append(
         settings.layout.ledger,
         {
-            **{key: entry.data.get(key) for key in kept},
+            **{key: entry.data[key] for key in kept if key in entry.data},
             **minion.about,
             "action": "repair",
             "from": entry.version,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from globolib import files, text
+from globolib.address import UNIX, Address
 from globolib.manifest import Health
 
 MOST = 65536  # bytes of an answer's body that are read
@@ -37,7 +38,12 @@ class Tcp:
     port: int
 
     def __str__(self) -> str:
-        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
+        return f"http://{self.at}"
+
+    @property
+    def at(self) -> str:
+        """As nginx writes it."""
+        return Address(self.host, self.port).listen
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,12 @@ class Unix:
     path: str
 
     def __str__(self) -> str:
-        return f"unix:{self.path}:"
+        return f"{self.at}:"
+
+    @property
+    def at(self) -> str:
+        """As nginx writes it."""
+        return f"{UNIX}{self.path}"
 
 
 @dataclass(frozen=True)
@@ -72,11 +83,23 @@ class Tls(Tcp):
 Where = Tcp | Unix
 
 
-def where(address: str, port: int) -> Where:
+def where(address: Address) -> Where:
     """Where to ask, from this host, a service that listens on ``address``: a wildcard is asked on loopback."""
-    if address == "::" and not _has_loopback6():  # such a socket takes IPv4 too
-        return Tcp("127.0.0.1", port)
-    return Tcp(WILDCARDS.get(address, address), port)
+    if address.path:
+        return Unix(address.path)
+    if address.host == "::" and not _has_loopback6():  # such a socket takes IPv4 too
+        return Tcp("127.0.0.1", address.port)
+    return Tcp(WILDCARDS.get(address.host, address.host), address.port)
+
+
+def knock(place: Where, timeout: float) -> None:
+    """Connect, and say nothing. Raises OSError."""
+    if isinstance(place, Tcp):
+        socket.create_connection((place.host, place.port), timeout).close()
+        return
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(timeout)
+        client.connect(place.path)
 
 
 def unreachable(address: str) -> str | None:

@@ -7,9 +7,13 @@ A host as one look found it: values, from which :mod:`globolib.plan` decides wha
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from globolib.address import Address
 from globolib.layout import LIVE, Layout
 from globolib.ledger import Entry
 from globolib.manifest import Manifest
+
+# What of Host.at_path is as it should be.
+SOCKET = "a socket"
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,21 @@ class Owner:
 
 @dataclass(frozen=True)
 class Listener:
-    """A TCP socket that listens: how many connections wait to be accepted, and who holds it (where asked)."""
+    """
+    A socket that listens: how many connections wait to be accepted, and who holds it (where asked). Of a unix socket
+    the address is ``unix:PATH``, the port 0.
+    """
 
     address: str
     port: int
     inode: str
     waiting: int = 0
     owners: tuple[Owner, ...] = ()
+
+    @property
+    def listen(self) -> Address:
+        """Where it listens."""
+        return Address.of(self.address, self.port)
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,9 @@ class Host:
     processes
         The main process and its descendants, by release.
     listeners
-        The listening sockets on the wanted port and on the app's own ones, with their owners.
+        The listening sockets on the wanted port or path and on the app's own ones, with their owners.
+    at_path
+        What is at the wanted path, where that is a unix socket (:func:`globolib.processes.at_path`).
     releases
         The records of the releases that are complete here, oldest version first.
     differences, virtualenv_differences
@@ -128,6 +142,7 @@ class Host:
     workers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     processes: Mapping[str, tuple[Process, ...]] = field(default_factory=dict)
     listeners: tuple[Listener, ...] = ()
+    at_path: str = ""
     releases: Mapping[str, Record] = field(default_factory=dict, repr=False)
     differences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     virtualenv_differences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,8 +1,11 @@
 """Where everything of an app is on a host, and what its units are called: the one place that builds names."""
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
+
+from globolib.address import PATH, UNIX, Address
 
 UNITS = "/etc/systemd/system"
 # The roles that a release runs in: it serves, it is tried, it serves while it restarts. What unit names have of them.
@@ -206,9 +209,27 @@ class Layout:
         """The unit that a socket starts when a client comes and no release runs."""
         return f"{self.name}-activate.service"
 
-    def socket(self, address: str, port: int) -> str:
-        """The socket unit of an address: ``globoapp-0.0.0.0:8000.socket``."""
-        return f"{self.name}-{address}:{port}.socket"
+    def socket(self, address: Address) -> str:
+        """
+        The socket unit of an address: ``globoapp-0.0.0.0:8000.socket``; of a path
+        ``globoapp-unix:run:shop.sock.socket``, since a unit's name has no slash, and a path of ours no colon.
+        """
+        written = UNIX + address.path[1:].replace("/", ":") if address.path else str(address)
+        return f"{self.name}-{written}.socket"
+
+    def address_of(self, unit: str) -> Address | None:
+        """The address of a socket unit of this app; None where the unit is something else."""
+        match = re.fullmatch(re.escape(f"{self.name}-") + r"(.+):([^:]+)\.socket", unit)
+        if not match:
+            return None
+        if f"{match[1]}:".startswith(UNIX):
+            path = f"{match[1]}:{match[2]}".removeprefix(UNIX).replace(":", "/")
+            return Address(path=f"/{path}") if PATH.match(f"/{path}") else None
+        try:
+            address = Address(str(ipaddress.ip_address(match[1])), int(match[2]))
+        except ValueError:
+            return None
+        return address if self.socket(address) == unit else None
 
     def unit_file(self, unit: str) -> str:
         """The file of a unit; of an instance that of its template."""

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from globolib import files
+from globolib.address import Address
 
 # A line's result. Only success moves the deployed version.
 SUCCESS, FAILED, INTERRUPTED = "success", "failed", "interrupted"
@@ -21,7 +22,7 @@ SUCCESS, FAILED, INTERRUPTED = "success", "failed", "interrupted"
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: what the package reads of it, and ``data``, all that it holds."""
+    """One line: what the package reads of it, and ``data``, all that it holds. ``port`` is 0 where there is none."""
 
     id: str
     time: str
@@ -56,6 +57,11 @@ class Entry:
     def succeeded(self) -> bool:
         """Whether this line moved the deployed version, or confirmed it."""
         return self.result == SUCCESS
+
+    @property
+    def listen(self) -> Address:
+        """Where it listens."""
+        return Address.of(self.address, self.port)
 
     @property
     def place(self) -> tuple[str, int, str]:

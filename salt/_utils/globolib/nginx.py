@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from globolib import certificate, commands, files, health, proxy, systemd, text, waiting
+from globolib.address import Address
 from globolib.errors import Failure
 from globolib.layout import Layout
 from globolib.manifest import Health
@@ -67,24 +68,23 @@ def pair_of(settings: Settings, front: Proxy) -> tuple[str, str]:
     return settings.layout.self_signed if front.self_signed else (front.certificate or "", front.key or "")
 
 
-def wanted(settings: Settings, before: tuple[str, int] | None = None) -> str:
+def wanted(settings: Settings, before: Address | None = None) -> str:
     """
     The text of the site. The setting ``proxy`` must be there.
 
     before
-        The address and port of what is deployed, where the app is about to leave them: asked where the new ones do not
-        answer yet.
+        The address of what is deployed, where the app is about to leave it: asked where the new one does not answer
+        yet.
     """
     front = settings.front or Proxy()
-    places = [(settings.address, settings.port), *([before] if before else [])]
-    upstreams = dict.fromkeys(str(health.where(*place)).removeprefix("http://") for place in places)
+    upstreams = dict.fromkeys(health.where(place).at for place in (settings.listen, before) if place)
     pair, releases = pair_of(settings, front), (settings.layout.current, settings.layout.beside)
     return proxy.site_text(front, settings.name, list(upstreams), releases, pair, HERE.logs)
 
 
 def where(settings: Settings, front: Proxy) -> health.Tls:
     """Where to ask the app by its proxy, from this host."""
-    place = health.where(front.address, front.port)
+    place = health.where(Address(front.address, front.port))
     assert isinstance(place, health.Tcp)
     return health.Tls(place.host, place.port, pair_of(settings, front)[0], front.name)
 
@@ -191,13 +191,13 @@ def _tried(name: str, site: str | None) -> str | None:
     return None
 
 
-def prepare(settings: Settings, before: tuple[str, int] | None) -> dict[str, str]:
+def prepare(settings: Settings, before: Address | None) -> dict[str, str]:
     """
     What can be done before a switch: make a certificate for a lab, have nginx read the site; and where the app is about
     to leave an address, let nginx find it there and on the new one.
 
     before
-        The address and port that the app is about to leave.
+        The address that the app is about to leave.
 
     Returns ``{step: phrase}`` of what was done. Raises Failure.
     """

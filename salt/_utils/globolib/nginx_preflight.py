@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 
 from globolib import certificate, files, nginx, processes, systemd
+from globolib.address import overlap
 from globolib.errors import Failure
 from globolib.host import Listener
-from globolib.processes import overlap
 from globolib.proxy import Proxy
 from globolib.settings import Settings
 
@@ -48,7 +48,7 @@ def examined(settings: Settings) -> tuple[list[str], list[str]]:
         found.append(str(failure))
     if held is not None and held == nginx.wanted(settings):
         found, notes = [], [*notes, *found]
-    if settings.address not in ("127.0.0.1", "::1"):
+    if not settings.listen.path and settings.address not in ("127.0.0.1", "::1"):
         notes.append(
             f"bind is {settings.bind!r}: port {settings.port} answers clients without the proxy, its limits and TLS; "
             "bind: 127.0.0.1 closes that way"

@@ -9,10 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from globolib import background, units
-from globolib.host import Host
+from globolib.host import SOCKET, Host
 from globolib.layout import STANDIN
 from globolib.manifest import Manifest, worker_count
-from globolib.processes import overlap
 from globolib.settings import Settings
 
 # Every step that there is, in its order.
@@ -70,7 +69,7 @@ def plan(settings: Settings, host: Host, target: Target) -> dict[str, str]:
     steps = _files(settings, host, target)
     unit = layout.instance(release)
     running, sockets = host.running(layout), host.sockets(layout)
-    socket = layout.socket(settings.address, settings.port)
+    socket = layout.socket(settings.listen)
     if unit in host.units and host.units[unit].file_state in ("masked", "masked-runtime"):
         steps["unmask"] = f"{unit} is masked"
     steps.update(_socket(settings, host, socket))
@@ -150,15 +149,15 @@ def _socket(settings: Settings, host: Host, socket: str) -> dict[str, str]:
     if not host.sockets(settings.layout).get(socket) or host.texts.get(path) is None:
         return {"open": f"{socket} is not open"}
     by_systemd = any(
-        listener.address == settings.address
-        and listener.port == settings.port
-        and any(owner.pid == 1 for owner in listener.owners)
+        listener.listen == settings.listen and any(owner.pid == 1 for owner in listener.owners)
         for listener in host.listeners
     )
     if not by_systemd:
         # Its unit file was gone when systemd read them: active by name, with no descriptor to hand over.
         return {"open": f"{socket} is active, yet systemd does not listen there"}
-    if host.texts[path] != units.socket_unit(settings.layout, settings.address, settings.port):
+    if settings.listen.path and host.at_path != SOCKET:
+        return {"open": f"{socket} is active, yet {settings.listen.path} is {host.at_path or 'not there'}"}
+    if host.texts[path] != units.socket_unit(settings):
         # What was edited counts from the next boot on; the socket that is open needs no closing for it.
         return {"define": f"{socket} was changed"}
     return {}
@@ -232,16 +231,12 @@ REPLACED = " (deleted)"
 
 def _strangers(settings: Settings, host: Host, ours: set[int]) -> list[str]:
     """Who listens on the address and is neither systemd nor one of ``ours``."""
-    listening = [
-        listener
-        for listener in host.listeners
-        if listener.port == settings.port and overlap(listener.address, settings.address)
-    ]
+    listening = [listener for listener in host.listeners if listener.listen.overlaps(settings.listen)]
     if not listening:
-        return [f"nothing listens on {settings.address}:{settings.port}"]
+        return [f"nothing listens on {settings.listen}"]
     strangers = {owner for listener in listening for owner in listener.owners if owner.pid not in ours}
     return sorted(
-        f"process {owner.pid} ({owner.program}) also takes requests on port {settings.port}" for owner in strangers
+        f"process {owner.pid} ({owner.program}) also takes requests on {settings.listen.claim}" for owner in strangers
     )
 
 

@@ -13,12 +13,11 @@ from globolib.accounts import Accounts
 from globolib.artifact import Artifact
 from globolib.errors import Failure
 from globolib.files import Inodes
-from globolib.host import Host
+from globolib.host import SOCKET, Host
 from globolib.layout import Layout
 from globolib.manifest import Manifest, worker_count
 from globolib.minion import Minion
 from globolib.plan import Target, target_of
-from globolib.processes import overlap
 from globolib.settings import Resolution, Settings
 from globolib.virtualenv import Interpreter
 
@@ -319,27 +318,28 @@ def _room(minion_id: str, resolution: Resolution, host: Host, examined: Examinat
 
 
 def port_problems(settings: Settings, host: Host) -> list[str]:
-    """The programs that already listen on the address and are not this app."""
+    """The programs that already listen on the address and are not this app; of a path, what else is in the way."""
     layout: Layout = settings.layout
     ours = {1, *(process.pid for family in host.processes.values() for process in family)}
     own = {unit for unit, active in host.sockets(layout).items() if active}
     lines: set[str] = set()
+    claim, path = settings.listen.claim, settings.listen.path
+    other = "path" if path else "port"
+    if host.at_path not in ("", SOCKET):
+        lines.add(f"bind is {settings.bind!r}: {path} is {host.at_path}; remove it, or choose another path")
     for listener in host.listeners:
-        if listener.port != settings.port or not overlap(listener.address, settings.address):
+        if not listener.listen.overlaps(settings.listen) or layout.socket(listener.listen) in own:
             continue
-        if layout.socket(listener.address, settings.port) in own:
-            continue
-        at = f"{listener.address}:{settings.port}"
+        at = listener.listen
         who: Sequence[tuple[int | str, str]] = [(owner.pid, owner.program) for owner in listener.owners]
         for pid, program in who or [("unknown", "a program of another container")]:
             if pid not in ours:
                 lines.add(
-                    f"port {settings.port} is taken: {program} (process {pid}) listens on {at}; "
-                    "stop it or choose another port"
+                    f"{claim} is taken: {program} (process {pid}) listens on {at}; stop it or choose another {other}"
                 )
             elif pid == 1:
                 lines.add(
-                    f"port {settings.port} is taken: another socket unit of systemd listens on {at} "
-                    "(systemctl list-sockets); stop it or choose another port"
+                    f"{claim} is taken: another socket unit of systemd listens on {at} "
+                    f"(systemctl list-sockets); stop it or choose another {other}"
                 )
     return sorted(lines)

@@ -8,22 +8,25 @@ that several processes hold the same socket.
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 import psutil
 
 from globolib import text
-from globolib.host import Listener, Owner, Process
+from globolib.address import UNIX
+from globolib.host import SOCKET, Listener, Owner, Process
 from globolib.serving import Capacity
 
 # The process has ended meanwhile; or it is one that not even this user may look into.
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 LISTEN = "0A"  # the state column of /proc/net/tcp, include/net/tcp_states.h: TCP_LISTEN
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
+UNIX_TABLE = "/proc/net/unix"
+ACCEPTS = 1 << 16  # in its flags, include/linux/net.h: __SO_ACCEPTCON
 BINDV6ONLY = "/proc/sys/net/ipv6/bindv6only"
 ENDED = ("Z", "X")  # the states of a process that only waits for its parent to notice its end, proc(5)
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _unpacked(packed: str) -> tuple[str, int]:
@@ -34,12 +37,14 @@ def _unpacked(packed: str) -> tuple[str, int]:
     return str(ipaddress.ip_address(groups)), int(port, 16)
 
 
-def listeners(port: int | None = None) -> tuple[Listener, ...]:
+def listeners(port: int | None = None, paths: Collection[str] = ()) -> tuple[Listener, ...]:
     """
     The TCP sockets that listen in this network namespace, without their owners (:func:`with_owners`).
 
     port
         Only those on this port.
+    paths
+        The unix sockets at these paths, too; how many wait there is not known.
 
     ``waiting`` is the receive queue of proc(5): the connections that are yet to be accepted.
     """
@@ -58,7 +63,51 @@ def listeners(port: int | None = None) -> tuple[Listener, ...]:
             if port is None or number == port:
                 waiting = int(columns[4].partition(":")[2], 16)
                 listening.append(Listener(address, number, columns[9], waiting))
-    return tuple(listening)
+    return (*listening, *(_unix_listeners(paths) if paths else ()))
+
+
+def _unix_listeners(paths: Collection[str]) -> Iterator[Listener]:
+    with open(UNIX_TABLE, encoding="utf-8", errors="replace") as handle:
+        rows = handle.read().splitlines()[1:]
+    for row in rows:
+        columns = row.split(maxsplit=7)
+        # What was accepted has the path of its listener.
+        if len(columns) == 8 and columns[7] in paths and int(columns[3], 16) & ACCEPTS:
+            yield Listener(f"{UNIX}{columns[7]}", 0, columns[6])
+
+
+def at_path(path: str, listening: Iterable[Listener]) -> str:
+    """
+    What is at the path of a unix socket: empty for nothing, :data:`SOCKET` for one that this host's programs have or
+    that is dead, else a phrase.
+
+    listening
+        The listeners that are known there.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return ""
+    except NotADirectoryError:
+        return "below a file that is no directory"
+    if stat.S_ISSOCK(mode):
+        known = any(listener.listen.path == path for listener in listening)
+        return SOCKET if known or _is_dead(path) else "a socket that another program holds"
+    kinds = {stat.S_IFREG: "a regular file", stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link"}
+    return kinds.get(stat.S_IFMT(mode), "a special file")
+
+
+def _is_dead(path: str) -> bool:
+    """Whether nobody holds a unix socket any more: the table tells nothing of another network namespace's."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        try:
+            client.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        except OSError:  # it is full, or of another type
+            return False
+    return False
 
 
 def with_owners(listening: Iterable[Listener]) -> tuple[Listener, ...]:
@@ -72,16 +121,7 @@ def with_owners(listening: Iterable[Listener]) -> tuple[Listener, ...]:
         held = owners.keys() & _descriptors(pid)
         for link in held:
             owners[link].append(Owner(pid, text.line(_read(pid, "comm").strip())))
-    return tuple(
-        Listener(
-            listener.address,
-            listener.port,
-            listener.inode,
-            listener.waiting,
-            tuple(owners[f"socket:[{listener.inode}]"]),
-        )
-        for listener in listening
-    )
+    return tuple(replace(listener, owners=tuple(owners[f"socket:[{listener.inode}]"])) for listener in listening)
 
 
 def bindv6only() -> bool:
@@ -91,28 +131,6 @@ def bindv6only() -> bool:
             return handle.read().strip() == "1"
     except FileNotFoundError:  # a kernel without IPv6
         return False
-
-
-def overlap(one: str, other: str, v6only: bool = False) -> bool:
-    """
-    Whether two addresses to listen on claim the same packets on a port.
-
-    0.0.0.0 claims all of IPv4. ``::`` claims all of IPv6 and, unless ``v6only`` (:func:`bindv6only`), all of IPv4.
-    """
-    first, second = _address(one), _address(other)
-    return first == second or _claims(first, second, v6only) or _claims(second, first, v6only)
-
-
-def _address(written: str) -> Address:
-    """The address that is meant: ``::ffff:10.0.0.1`` is IPv4, only asked for by an IPv6 socket."""
-    parsed = ipaddress.ip_address(written)
-    return parsed.ipv4_mapped or parsed if isinstance(parsed, ipaddress.IPv6Address) else parsed
-
-
-def _claims(wildcard: Address, address: Address, v6only: bool) -> bool:
-    if not wildcard.is_unspecified:
-        return False
-    return wildcard.version == address.version or (wildcard.version == 6 and not v6only)
 
 
 def process(pid: int) -> Process | None:

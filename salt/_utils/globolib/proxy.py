@@ -165,7 +165,8 @@ def site_text(
     The text of nginx's site of an app.
 
     upstreams
-        Where the app listens, ``address:port``; each but the first is asked where the one before takes no connection.
+        Where the app listens, ``address:port`` or ``unix:PATH``; each but the first is asked where the one before takes
+        no connection.
     releases
         The links to the deployed release, and to the one beside it.
     pair

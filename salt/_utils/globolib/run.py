@@ -159,8 +159,8 @@ class Run:
         now, entries = resolve(self.minion)
         if now.settings.at(environment={}) != settings.at(environment={}):
             raise Failure(
-                f"while this deploy of {settings.version} to {settings.bind}:{settings.port} began, another one "
-                f"put {now.settings.version} to {now.settings.bind}:{now.settings.port}: look at globoapp.history, "
+                f"while this deploy of {settings.version} to {settings.bound} began, another one "
+                f"put {now.settings.version} to {now.settings.bound}: look at globoapp.history, "
                 "and deploy again"
             )
         if len(entries) != len(self.host.entries):  # a deploy to the same place ended meanwhile
@@ -208,7 +208,7 @@ class Run:
             **self.minion.about,
             "name": settings.name,
             "version": settings.version,
-            "port": settings.port,
+            **({"port": settings.port} if settings.port else {}),
             "bind": settings.bind,
             "action": action,
             "from": before.version if before else None,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from globolib import apps, checks, connect, limits, serving
+from globolib.address import UNIX, Address
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
 from globolib.proxy import Proxy
@@ -40,8 +41,8 @@ class Settings:
     """
     What one deploy is made with. One line a setting: its default. Seconds where it is a time.
 
-    ``address`` is ``bind`` as an IP address, ``worker_count`` is ``workers`` as a number; it is None where the manifest
-    says it. ``version`` and ``address`` are empty where there is none.
+    ``address`` is ``bind`` as an IP address, or ``unix:PATH``, and then ``port`` is 0; ``worker_count`` is ``workers``
+    as a number; it is None where the manifest says it. ``version`` and ``address`` are empty where there is none.
     """
 
     name: str = "globoapp"
@@ -102,6 +103,16 @@ class Settings:
         """The proxy in front of the app; None without one."""
         return proxy_of(self.proxy)
 
+    @property
+    def listen(self) -> Address:
+        """Where the service listens."""
+        return Address.of(self.address, self.port)
+
+    @property
+    def bound(self) -> str:
+        """The same as pillar says it: ``eth1:8000``, ``unix:/run/shop.sock``."""
+        return str(Address.of(self.bind, self.port))
+
     def at(self, **values: Any) -> "Settings":
         """The same settings with other values."""
         return dataclasses.replace(self, **values)
@@ -114,6 +125,7 @@ class Settings:
         return {
             **values,
             "version": self.version or None,
+            "port": self.port or None,
             "address": self.address or None,
             "release": self.release or None,
             "environment": sorted(self.environment),
@@ -184,6 +196,7 @@ def resolve(
     problems += checks.call_problems(call) if call else []
     warnings = checks.call_warnings(call) if call else []
     asked = _asked(pillar, call)
+    at_path = str(values["bind"]).startswith(UNIX)
     no_port = app != apps.DEFAULT and not any(one.get("port") for one in (section, asked, deployed or {}))
     for key, value in asked.items():
         if section.get(key) is not None and section[key] != value:
@@ -192,6 +205,9 @@ def resolve(
                 f"highstate goes back to {section[key]} unless the pillar is changed too"
             )
         values[key] = value
+    said = None if not at_path else _called_port(pillar, call)
+    if at_path:  # a port of pillar's, or one that was deployed, means nothing
+        values["port"], no_port = defaults["port"], False
     if section.get("user") is None:
         values["user"] = values["name"]
     address, bind_problem = checks.address(values["bind"], interfaces)
@@ -202,6 +218,7 @@ def resolve(
         *checks.each(values),
         ("bind", bind_problem),
         ("port", checks.NO_PORT.format(apps.place(app)) if no_port else None),
+        ("port", None if said is None else checks.PORT_BESIDE_PATH.format(said, values["bind"])),
         ("credentials", checks.credentials_problem(section.get("credentials"))),
     ]
     problems += [checks.NO_VERSION] if values["version"] is None else []
@@ -212,6 +229,7 @@ def resolve(
     if invalid & {"name", "user"}:
         values["user"] = values["name"]
     values["version"] = values["version"] or ""
+    values["port"] = 0 if str(address).startswith(UNIX) else values["port"]
     if "root" not in invalid:  # where processes run is compared with it later: one way to write it
         values["root"] = re.sub("/+", "/", values["root"]).rstrip("/")
     values["source"] = values["source"].replace("{name}", values["name"]).replace("{version}", values["version"])
@@ -232,6 +250,13 @@ def _asked(pillar: Mapping[str, Any], call: Call | None) -> dict[str, Any]:
     inner = pillar.get(INNER)
     sources = (pillar if call is None else call.pillar, inner if isinstance(inner, Mapping) else {})
     return {key: source[key] for source in sources for key in ("version", "port") if source.get(key) is not None}
+
+
+def _called_port(pillar: Mapping[str, Any], call: Call | None) -> Any:
+    """The port that came with this very call; None where none did."""
+    top = pillar if call is None else call.pillar
+    section = call.pillar.get("globoapp") if call else None
+    return top.get("port") or (section.get("port") if isinstance(section, Mapping) else None)
 
 
 def _section(pillar: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], list[str]]:

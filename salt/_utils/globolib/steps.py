@@ -137,7 +137,7 @@ def _diff(path: str, before: str | None, after: str) -> str:
 
 def serving(here: Run, name: str) -> Outcome:
     """The release, and it alone, takes the requests on its address, now and after a reboot."""
-    at = f"{here.settings.address}:{here.settings.port}"
+    at = here.settings.listen
     steps = {step: why for step, why in here.steps.items() if step not in plan.BEFORE_SWITCH}
     if not steps:
         return Outcome(f"{name} serves {at}.")
@@ -165,7 +165,7 @@ def proxy_checked(here: Run, name: str) -> Outcome:
     _begun(here)
     deployed, settings = here.host.deployed, here.settings
     leaves = deployed if here.whole and deployed and deployed.place[1:] != (settings.port, settings.bind) else None
-    done = nginx.prepare(settings, (leaves.address, leaves.port) if leaves else None)
+    done = nginx.prepare(settings, leaves.listen if leaves else None)
     if here.whole and here.course.is_move(settings):
         files.link(settings.layout.beside, f"../{settings.release}")
     return Outcome("nginx takes the site.", done)
@@ -337,6 +337,7 @@ def _rendered(here: Run, made: set[str], names: Sequence[str]) -> dict[str, Any]
     return {
         **settings.shown(),
         "app": app,
+        "bound": settings.bound,
         "title": f"{title} {settings.version or '(no version)'}",
         "problems": bool(here.problems),
         "runs_command": bool(here.release_command),

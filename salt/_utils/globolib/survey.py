@@ -51,7 +51,9 @@ def again(settings: Settings, host: Host) -> Host:
     running = {name: shown[layout.instance(name)] for name in host.running(layout)}
     families = {name: processes.family(unit.pid) for name, unit in running.items()}
     sockets = {*(name for name in shown if name.endswith(".socket")), *systemd.socket_files(layout)}
-    ports = {settings.port, *(int(name.removesuffix(".socket").rpartition(":")[2]) for name in sockets)}
+    places = {settings.listen, *filter(None, map(layout.address_of, sockets))}
+    ports, paths = {place.port for place in places}, {place.path for place in places if place.path}
+    listeners = [socket for socket in processes.listeners(paths=paths) if socket.port in ports]
     return replace(
         host,
         enabled=systemd.enabled(layout),
@@ -62,7 +64,8 @@ def again(settings: Settings, host: Host) -> Host:
         workers={
             name: ready(layout, name, [process.pid for process in family[1:]]) for name, family in families.items()
         },
-        listeners=processes.with_owners([socket for socket in processes.listeners() if socket.port in ports]),
+        listeners=processes.with_owners(listeners),
+        at_path=processes.at_path(settings.listen.path, listeners) if settings.listen.path else "",
         outdated=_outdated(layout, host.releases, running),
         leftovers=tuple(leftovers.listed(layout, shown)),
         real=_real(layout, host.releases, families),
@@ -98,7 +101,7 @@ def progress(layout: Layout, name: str, pid: int) -> int:
 
 def _texts(settings: Settings, sockets: set[str]) -> dict[str, str | None]:
     layout = settings.layout
-    wanted = layout.socket(settings.address, settings.port)
+    wanted = layout.socket(settings.listen)
     paths = [*units.unit_files(settings), layout.handed, layout.environment(settings.release)]
     texts = {path: files.read(path) for path in (*paths, *map(layout.unit_file, {*sockets, wanted}))}
     secret = layout.environment(settings.release)

@@ -10,10 +10,23 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from globolib import daemons, drain, files, health, observe, processes, restart, started, survey, systemd, waiting
+from globolib import (
+    daemons,
+    drain,
+    files,
+    health,
+    observe,
+    processes,
+    restart,
+    started,
+    survey,
+    systemd,
+    units,
+    waiting,
+)
 from globolib.cuts import Cuts
 from globolib.errors import Failure
-from globolib.host import Host
+from globolib.host import SOCKET, Host
 from globolib.layout import LIVE, STANDIN, Layout
 from globolib.ledger import Entry
 from globolib.manifest import worker_count
@@ -85,7 +98,7 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
     steps = plan(settings, host, course.target)
     if not steps:
         return steps
-    running, socket = host.running(layout), layout.socket(settings.address, settings.port)
+    running, socket = host.running(layout), layout.socket(settings.listen)
     others = [other for other in host.sockets(layout) if other != socket]
     _watch(settings, host, course)
     course.switched = True
@@ -122,7 +135,7 @@ def _switch_processes(settings: Settings, host: Host, course: Course) -> None:
     try:
         if course.is_move(settings) and course.target.processes:
             asked = host.releases[settings.release].manifest.health
-            observe.answers(settings, health.where(settings.address, settings.port), asked)
+            observe.answers(settings, health.where(settings.listen), asked)
         daemons.switch(settings, host, course.target, seconds_to_prove(settings, host))
     except (Failure, OSError) as failure:
         unit_then = failure.unit if isinstance(failure, daemons.Ended) else None
@@ -141,17 +154,21 @@ def _stop(layout: Layout, release: str, course: Course, role: str = LIVE) -> Non
 def _take_up(settings: Settings, host: Host, course: Course, steps: Mapping[str, str]) -> None:
     """The first half of a switch: the release takes requests, beside what is there."""
     layout, unit = settings.layout, settings.layout.instance(settings.release)
-    socket, sockets = layout.socket(settings.address, settings.port), host.sockets(layout)
+    socket, sockets = layout.socket(settings.listen), host.sockets(layout)
     reload_if_needed(host)
     if "open" in steps or "define" in steps:
-        systemd.write_socket(layout, settings.address, settings.port)
+        systemd.write_socket(layout, socket, units.socket_unit(settings))
         systemd.systemctl("daemon-reload")
+    if "define" in steps:
+        systemd.own_socket(settings)
     if "open" in steps:
         try:
+            if host.at_path not in ("", SOCKET):  # systemd would remove it
+                raise Failure(f"{settings.listen.path} is {host.at_path}")
             # One that is active lacks its descriptor (see plan); start would leave it so. The release holds its own.
             systemd.systemctl("restart", socket)
         except Failure as failure:
-            raise _NotOpen(f"{settings.bind}:{settings.port} cannot be listened on: {failure}") from failure
+            raise _NotOpen(f"{settings.bound} cannot be listened on: {failure}") from failure
     if "unmask" in steps:
         systemd.systemctl("unmask", unit)
         systemd.systemctl("unmask", "--runtime", unit)
@@ -180,7 +197,7 @@ def _undone(
 ) -> Failure:
     """Undo the first half of a switch; the failure to raise."""
     layout, unit = settings.layout, settings.layout.instance(settings.release)
-    socket = layout.socket(settings.address, settings.port)
+    socket = layout.socket(settings.listen)
     unit_then = failure.unit if isinstance(failure, restart.NoStandIn) else observe.seen(unit)
     ways: list[Callable[[], object]] = [lambda: _restore(settings, course)]
     if settings.release not in host.running(layout):
@@ -225,18 +242,19 @@ def _close(settings: Settings, host: Host, course: Course, others: list[str]) ->
     unit = layout.instance(settings.release)
     for other in others:
         systemd.remove_socket(layout, other)
-    if systemd.hand_over(layout, [layout.socket(settings.address, settings.port)]):
+    if systemd.hand_over(layout, [layout.socket(settings.listen)]):
         systemd.systemctl("daemon-reload")
     # The release lets go of the old one by starting again, when nobody waits there any more.
-    _drain(unit)
+    left = [address for address in map(layout.address_of, others) if address]
+    _drain(unit, [address.path for address in left if address.path])
     restart.restart(settings, _workers(settings, host), course.cuts)
     _note(settings, host)
 
 
-def _drain(unit: str) -> None:
+def _drain(unit: str, paths: list[str]) -> None:
     """Let nobody new come to the sockets that only the instance holds any more, and see those off that came."""
     main = systemd.unit(unit).pid
-    for listener in processes.with_owners(processes.listeners()):
+    for listener in processes.with_owners(processes.listeners(paths=paths)):
         holders = [owner.pid for owner in listener.owners]
         if main not in holders or 1 in holders:
             continue
@@ -256,7 +274,7 @@ def _watch(settings: Settings, host: Host, course: Course) -> None:
         return
     if course.before.place[1:] == (settings.port, settings.bind):
         asked = host.releases[running[0]].manifest.health
-        course.probe = health.start(health.where(settings.address, settings.port), asked)
+        course.probe = health.start(health.where(settings.listen), asked)
 
 
 def check(settings: Settings, host: Host, course: Course) -> str:
@@ -269,7 +287,7 @@ def check(settings: Settings, host: Host, course: Course) -> str:
     """
     layout, name = settings.layout, settings.release
     unit, wanted = layout.instance(name), host.releases[name].manifest.health
-    where = health.where(settings.address, settings.port)
+    where = health.where(settings.listen)
     soak = settings.soak if course.switched and course.is_move(settings) else 0
     try:
         answer = observe.answers(settings, where, wanted)
@@ -321,7 +339,7 @@ def put_back(settings: Settings, host: Host, course: Course) -> str:
         return ""
     if before is None:
         # The sockets first: a client that comes would have the release started again.
-        sockets = {layout.socket(settings.address, settings.port), *systemd.socket_files(layout)}
+        sockets = {layout.socket(settings.listen), *systemd.socket_files(layout)}
         wrong = observe.each(
             *(functools.partial(systemd.remove_socket, layout, socket) for socket in sorted(sockets)),
             lambda: systemd.hand_over(layout, ()),
@@ -337,7 +355,7 @@ def put_back(settings: Settings, host: Host, course: Course) -> str:
         back = Course(before, course.texts, target, switched=True, probe=course.probe, cuts=course.cuts)
         _restore(settings, course)
         switch(old, survey.again(old, host), back)
-        observe.answers(old, health.where(old.address, old.port), record.manifest.health)
+        observe.answers(old, health.where(old.listen), record.manifest.health)
     except (Failure, OSError, KeyError) as worse:
         return f"\nAnd {before.version} could not be put back: {worse}{_what_runs(settings, host)}"
     return f"\nSwitched back: {before.version} serves again."

@@ -4,15 +4,17 @@ Their texts are in :mod:`globolib.units`.
 """
 
 import contextlib
-import ipaddress
 import os
+import pwd
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 
 from globolib import background, commands, files, serving, text, units
 from globolib.errors import Failure
 from globolib.host import Unit
 from globolib.layout import CANDIDATE, COMMAND, LIVE, STANDIN, Layout
+from globolib.settings import Settings
 
 BOOTED = "/run/systemd/system"
 PROPERTIES = (
@@ -114,14 +116,7 @@ def instance(layout: Layout, name: str, role: str = LIVE) -> str | None:
 
 def is_socket(layout: Layout, name: str) -> bool:
     """Whether a unit is a socket of this app. ``shop-x-0.0.0.0:80.socket`` is none of ``shop``."""
-    match = re.fullmatch(re.escape(f"{layout.name}-") + r"(.+):(\d+)\.socket", name)
-    if not match:
-        return False
-    try:
-        ipaddress.ip_address(match[1])
-    except ValueError:
-        return False
-    return name == layout.socket(match[1], int(match[2]))
+    return layout.address_of(name) is not None
 
 
 def ours(layout: Layout, name: str) -> bool:
@@ -301,9 +296,23 @@ def socket_files(layout: Layout) -> list[str]:
     return sorted(name for name in _names(layout.units) if is_socket(layout, name))
 
 
-def write_socket(layout: Layout, address: str, port: int) -> bool:
-    """Put the socket unit of an address in place, not started. Returns whether the file changed."""
-    return _write(layout.unit_file(layout.socket(address, port)), units.socket_unit(layout, address, port))
+def write_socket(layout: Layout, name: str, content: str) -> bool:
+    """Put a socket unit in place, not started. Returns whether the file changed."""
+    return _write(layout.unit_file(name), content)
+
+
+def own_socket(settings: Settings) -> None:
+    """
+    Give a unix socket that is open the owner that its unit names; of TCP there is nothing to give. Raises Failure where
+    there is no such account.
+    """
+    if path := settings.listen.path:
+        group = units.socket_group(settings)
+        try:
+            shutil.chown(path, settings.user, group or pwd.getpwnam(settings.user).pw_gid)
+        except LookupError as error:
+            raise Failure(f"{path} cannot be given to {settings.user}: {error}") from error
+        os.chmod(path, 0o660)
 
 
 def remove_socket(layout: Layout, name: str) -> None:
@@ -321,7 +330,7 @@ def temporary(layout: Layout) -> list[str]:
     name = re.escape(layout.name)
     template = rf"{name}(@|-candidate@|-standin@|-activate)\.service"
     process = rf"{name}-[a-z0-9_-]+@PACK[0-9_]+\.service"
-    socket = rf"{name}-[0-9a-f.:]+:\d+\.socket"
+    socket = rf"{name}-([0-9a-f.:]+:\d+|unix:[A-Za-z0-9_.:-]+)\.socket"
     # files.write's, and file.managed's: the target's name with eight characters more.
     written = rf"\.write-({template}|{process}|{socket})-.*|{template}[a-z0-9_]{{8}}"
     places = {

@@ -3,7 +3,7 @@ The texts of an app's unit files, of gunicorn's settings and of a release's envi
 
 ``<name>@PACKX_Y.service``
     a release; Sockets= hands it the listening socket that systemd holds.
-``<name>-<address>:<port>.socket``
+``<name>-<address>:<port>.socket``, ``<name>-unix:run:<path with : for />.socket``
     the listening socket. It outlives every release.
 ``<name>-candidate@PACKX_Y.service``
     the same release on a private unix socket, to be tried before it may serve.
@@ -23,7 +23,7 @@ from collections.abc import Iterable
 
 from globolib import background, connect, files, limits, serving
 from globolib.errors import Failure
-from globolib.layout import CANDIDATE, COMMAND, LIVE, STANDIN, Layout
+from globolib.layout import CANDIDATE, COMMAND, LIVE, STANDIN
 from globolib.settings import Settings
 
 WRITTEN = "# Written by Salt (globoapp): the next deploy puts it back."
@@ -177,16 +177,25 @@ Description={name} on {listen}
 
 [Socket]
 ListenStream={listen}
+{options}Backlog=4096
+Service={activate}
+# A release that cannot start must not take the socket down with it.
+TriggerLimitIntervalSec=0
+"""
+
+_OF_TCP = """\
 # With the service's own descriptor still open, a new socket may take the same port.
 ReusePort=yes
 # A client that connects and says nothing is not handed to the app: until it speaks it takes the kernel's memory only.
 DeferAcceptSec=60
 # At boot the socket may come before its address.
 FreeBind=yes
-Backlog=4096
-Service={activate}
-# A release that cannot start must not take the socket down with it.
-TriggerLimitIntervalSec=0
+"""
+_OF_UNIX = """\
+# Who may connect: the app's account, and the group of its clients.
+SocketUser={user}
+{group}SocketMode=0660
+RemoveOnStop=yes
 """
 
 
@@ -305,10 +314,17 @@ def activate_unit(settings: Settings) -> str:
     return _ACTIVATE.format(name=settings.name, wants=layout.wants, instances=layout.instance("*"))
 
 
-def socket_unit(layout: Layout, address: str, port: int) -> str:
+def socket_unit(settings: Settings) -> str:
     """The socket of an address."""
-    listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    return _SOCKET.format(written=WRITTEN, name=layout.name, listen=listen, activate=layout.activate)
+    layout, group, address = settings.layout, socket_group(settings), settings.listen
+    owned = _OF_UNIX.format(user=settings.user, group=f"SocketGroup={group}\n" if group else "")
+    options, listen = owned if address.path else _OF_TCP, address.listen
+    return _SOCKET.format(written=WRITTEN, name=layout.name, listen=listen, options=options, activate=layout.activate)
+
+
+def socket_group(settings: Settings) -> str:
+    """The group that may connect to a unix socket: Debian's of nginx with a proxy; empty for the account's own."""
+    return "www-data" if settings.front else settings.group
 
 
 def handed_text(sockets: Iterable[str]) -> str:

@@ -238,6 +238,9 @@ class Systemd:
         known = self.state(name)
         if name in self.sockets:
             self.sockets.pop(name).close()
+            path = self.layout.address_of(name).path
+            if path and os.path.lexists(path):  # RemoveOnStop=
+                os.unlink(path)
         if known.process:
             self._end(known.process)
         runtime = self._runtime(name)
@@ -271,11 +274,13 @@ class Systemd:
     def _listen(self, name):
         if self.layout.unit_file(name) not in self.loaded:
             return 5, f"Unit {name} not found."
-        address, _, port = name.removeprefix(f"{self.layout.name}-").removesuffix(".socket").rpartition(":")
-        opened = socket.socket()
+        address = self.layout.address_of(name)
+        opened = socket.socket(socket.AF_UNIX if address.path else socket.AF_INET)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.path and os.path.lexists(address.path):  # as systemd does
+            os.unlink(address.path)
         try:
-            opened.bind((address, int(port)))
+            opened.bind(address.path or (address.host, address.port))
         except OSError as error:
             opened.close()
             self.state(name).active = "failed"

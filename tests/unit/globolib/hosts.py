@@ -3,6 +3,7 @@
 import dataclasses
 
 from globolib import units
+from globolib.address import Address
 from globolib.host import Host, Listener, Owner, Process, Record, Unit
 from globolib.ledger import Entry
 from globolib.manifest import Health, Manifest
@@ -13,7 +14,7 @@ SETTINGS = Settings(version="1.0", root="/opt/x/y")
 LAYOUT = SETTINGS.layout
 VIRTUALENV = "/opt/x/y/virtualenvs/aaaa-cp311"
 TARGET = Target(VIRTUALENV, "api:app")
-SOCKET = LAYOUT.socket("0.0.0.0", 8000)
+SOCKET = LAYOUT.socket(Address("0.0.0.0", 8000))
 PYTHON = "/usr/bin/python3.11"
 
 
@@ -44,12 +45,12 @@ def process(pid=100, release="PACK1_0", **more):
 def texts(settings=SETTINGS, target=TARGET):
     """What the files of an app hold when all is as it should be."""
     layout = settings.layout
-    socket = layout.socket(settings.address, settings.port)
+    socket = layout.socket(settings.listen)
     return {
         **units.unit_files(settings),
         layout.environment(settings.release): units.environment_text(settings, target.wsgi),
         layout.handed: units.handed_text([socket]),
-        layout.unit_file(socket): units.socket_unit(layout, settings.address, settings.port),
+        layout.unit_file(socket): units.socket_unit(settings),
     }
 
 

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 from globolib import answers, health, plan, run, systemd
+from globolib.address import Address
 
 ONE, TWO = "globoapp@PACK1_0.service", "globoapp@PACK1_1.service"
 
@@ -86,7 +87,7 @@ def test_health_of_a_bare_server(machine):
 
 
 def test_health_of_what_does_not_answer(served):
-    served.systemd.run(["systemctl", "stop", ONE, served.layout.socket("127.0.0.1", served.port)])
+    served.systemd.run(["systemctl", "stop", ONE, served.layout.socket(Address("127.0.0.1", served.port))])
     told = answers.health(served.minion(), deadline=0)
     assert (told["healthy"], told["status"], told["latency_ms"], told["body"]) == (False, None, None, None)
     assert told["problems"] == ["no answer: ConnectionRefusedError: [Errno 111] Connection refused"]

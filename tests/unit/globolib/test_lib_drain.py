@@ -60,7 +60,7 @@ def test_an_owner_that_does_not_accept_is_not_waited_for(listening):
 def test_quiet_begins_anew_when_somebody_comes(listening, monkeypatch):
     asked = []
 
-    def waiting(listener):
+    def waiting(listener, held):
         asked.append(time.monotonic())
         return 1 if len(asked) == 4 else 0
 

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from globolib import health, waiting
+from globolib.address import Address
 from globolib.manifest import Health
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,7 +96,7 @@ def nobody():
     [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.5", "10.0.0.5"), ("fd00::5", "fd00::5")],
 )
 def test_a_wildcard_is_asked_on_loopback(address, host):
-    assert health.where(address, 8000) == health.Tcp(host, 8000)
+    assert health.where(Address(address, 8000)) == health.Tcp(host, 8000)
 
 
 def test_over_tcp_over_ipv6_and_over_a_unix_socket(server, tmp_path):
@@ -105,8 +106,8 @@ def test_over_tcp_over_ipv6_and_over_a_unix_socket(server, tmp_path):
         serving(Ipv6Server(("::1", 0), Answers)) as ipv6,
     ):
         for place in (
-            health.where("0.0.0.0", server.server_address[1]),
-            health.where("::", ipv6.server_address[1]),
+            health.where(Address("0.0.0.0", server.server_address[1])),
+            health.where(Address("::", ipv6.server_address[1])),
             health.Unix(path),
         ):
             answer = health.ask(place, "/404/hello", 5)
@@ -326,7 +327,7 @@ def test_where_to_ask_a_host_without_the_loopback_of_ipv6(tmp_path, monkeypatch,
     monkeypatch.setattr(health, "V6ONLY", str(tmp_path / "bindv6only"))
     if v6only:
         (tmp_path / "bindv6only").write_text(v6only)
-    assert health.where("::", 80) == health.Tcp(asked, 80)
+    assert health.where(Address("::", 80)) == health.Tcp(asked, 80)
     assert health.unreachable("::") == why
-    assert (health.where("::1", 80).host, health.where("0.0.0.0", 80).host) == ("::1", "127.0.0.1")
+    assert (health.where(Address("::1", 80)).host, health.where(Address("0.0.0.0", 80)).host) == ("::1", "127.0.0.1")
     assert health.unreachable("0.0.0.0") is None

@@ -2,6 +2,7 @@
 
 import pytest
 from globolib import layout
+from globolib.address import Address
 from globolib.layout import CANDIDATE, Layout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,13 +57,13 @@ def test_what_is_no_release(name):
         (SHOP.instance("PACK1_0"), "shop@PACK1_0.service"),
         (SHOP.instance("PACK1_0", CANDIDATE), "shop-candidate@PACK1_0.service"),
         (SHOP.activate, "shop-activate.service"),
-        (SHOP.socket("0.0.0.0", 8000), "shop-0.0.0.0:8000.socket"),
+        (SHOP.socket(Address("0.0.0.0", 8000)), "shop-0.0.0.0:8000.socket"),
         (SHOP.wants, f"{UNITS}/multi-user.target.wants"),
         (SHOP.enabled("PACK1_0"), f"{UNITS}/multi-user.target.wants/shop@PACK1_0.service"),
         (SHOP.unit_file(SHOP.instance("PACK1_0")), f"{UNITS}/shop@.service"),
         (SHOP.unit_file(SHOP.instance("PACK1_0", CANDIDATE)), f"{UNITS}/shop-candidate@.service"),
         (SHOP.unit_file(SHOP.activate), f"{UNITS}/shop-activate.service"),
-        (SHOP.unit_file(SHOP.socket("::1", 80)), f"{UNITS}/shop-::1:80.socket"),
+        (SHOP.unit_file(SHOP.socket(Address("::1", 80))), f"{UNITS}/shop-::1:80.socket"),
         (SHOP.drop_ins(), f"{UNITS}/shop@.service.d"),
         (SHOP.handed, f"{UNITS}/shop@.service.d/sockets.conf"),
         (SHOP.runtime("PACK1_0"), "/run/shop/PACK1_0"),

@@ -3,6 +3,7 @@
 
 import pytest
 from globolib import plan, units
+from globolib.address import Address
 from globolib.host import Listener, Owner
 from hosts import (
     BARE,
@@ -24,7 +25,7 @@ from hosts import (
 INSTANCE = "globoapp@PACK1_0.service"
 OTHER = "globoapp@PACK0_9.service"
 NEW_PORT = SETTINGS.at(port=8001)
-NEW_SOCKET = LAYOUT.socket("0.0.0.0", 8001)
+NEW_SOCKET = LAYOUT.socket(Address("0.0.0.0", 8001))
 UPGRADE = SETTINGS.at(version="1.1")
 UNPACKED = {"releases": {"PACK1_1": record("1.1")}, "differences": {"PACK1_1": ()}}
 READY = but(**UNPACKED, texts={LAYOUT.environment("PACK1_1"): units.environment_text(UPGRADE, "api:app")})
@@ -43,7 +44,7 @@ CASES = {
     "a switch cut after the start": (UPGRADE, but(READY, units={"globoapp@PACK1_1.service": unit("globoapp@PACK1_1.service", pid=200)}, workers={"PACK1_1": (201,)}), "enable stop"),
     "a switch cut after enabling": (UPGRADE, but(READY, enabled=("PACK1_1",), units={"globoapp@PACK1_1.service": unit("globoapp@PACK1_1.service", pid=200)}, workers={"PACK1_1": (201,)}), "stop"),
     "another port": (NEW_PORT, HOST, "open restart close"),
-    "another port, cut after the socket opened": (NEW_PORT, but(units={NEW_SOCKET: unit(NEW_SOCKET)}, texts={LAYOUT.unit_file(NEW_SOCKET): units.socket_unit(LAYOUT, "0.0.0.0", 8001)}, listeners=(*WILD, Listener("0.0.0.0", 8001, "8", owners=(Owner(1, "systemd"),)))), "restart close"),
+    "another port, cut after the socket opened": (NEW_PORT, but(units={NEW_SOCKET: unit(NEW_SOCKET)}, texts={LAYOUT.unit_file(NEW_SOCKET): units.socket_unit(NEW_PORT)}, listeners=(*WILD, Listener("0.0.0.0", 8001, "8", owners=(Owner(1, "systemd"),)))), "restart close"),
     "another address on the same port": (SETTINGS.at(bind="10.0.0.5", address="10.0.0.5"), HOST, "open restart close"),
     "version and port at once": (UPGRADE.at(port=8001), READY, "open start enable stop close"),
     "a file of the release was changed": (SETTINGS, but(differences={"PACK1_0": ("api.py was changed",)}), "unpack restart"),

@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 from globolib import processes, waiting
+from globolib.address import overlap
 from globolib.host import Listener
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,15 +130,15 @@ def refused(first, second, v6only):
 @pytest.mark.parametrize(("first", "second", "v6only"), PAIRS)
 def test_addresses_overlap_where_the_kernel_refuses_the_second(first, second, v6only):
     # A port that is free on the first address may be some other program's on the second: not five times.
-    assert processes.overlap(first, second, v6only) is all(refused(first, second, v6only) for _ in range(5))
+    assert overlap(first, second, v6only) is all(refused(first, second, v6only) for _ in range(5))
 
 
 @given(st.ip_addresses(), st.ip_addresses(), st.booleans())
 def test_overlap_has_no_order_and_a_wildcard_claims_its_family(one, other, v6only):
-    assert processes.overlap(str(one), str(other), v6only) is processes.overlap(str(other), str(one), v6only)
-    assert processes.overlap(str(one), str(one), v6only)
+    assert overlap(str(one), str(other), v6only) is overlap(str(other), str(one), v6only)
+    assert overlap(str(one), str(one), v6only)
     if one.version == 4 or not one.ipv4_mapped:
-        assert processes.overlap(str(one), "0.0.0.0" if one.version == 4 else "::", v6only)
+        assert overlap(str(one), "0.0.0.0" if one.version == 4 else "::", v6only)
 
 
 @pytest.mark.parametrize(("text", "only"), [("1\n", True), ("0\n", False)])

@@ -148,3 +148,14 @@ def test_a_full_disk_does_not_keep_the_report_from_going_out(server, times, monk
     times.append((10, 90))
     assert server.report()["cpu"] == 10.0
     assert len(server.sent) == 1
+
+
+def test_an_app_on_a_unix_socket_has_an_address_and_no_port(server):
+    server.ledger("a")
+    assert (server.report()["port"], "address" in server.report()) == (8000, False)
+    fields = {"id": "b", "time": "2026-01-01T00:00:00.000Z", "version": "1.0", "result": "success"}
+    with open(server.layout.ledger, "a") as handle:
+        handle.write(json.dumps({**fields, "bind": "unix:/run/x", "address": "unix:/run/x"}) + "\n")
+    sent = server.report()
+    assert (sent["port"], sent["address"]) == (None, "unix:/run/x")
+    assert incoming.report(sent, "2026-01-01T00:00:00.000Z")["address"] == "unix:/run/x"

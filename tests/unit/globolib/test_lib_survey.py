@@ -7,6 +7,7 @@ import stat
 
 import pytest
 from globolib import files, leftovers, processes, run, started, survey, systemd
+from globolib.address import Address
 from globolib.host import Unit
 from globolib.layout import CANDIDATE
 
@@ -27,7 +28,7 @@ def served(machine):
 
 def test_a_host_where_a_release_serves(served):
     layout = served.layout
-    socket = layout.socket("127.0.0.1", served.port)
+    socket = layout.socket(Address("127.0.0.1", served.port))
     host = survey.survey(served.settings)
     (worker,) = host.workers["PACK1_0"]
     main, child = host.processes["PACK1_0"]
@@ -95,10 +96,10 @@ def test_a_secret_that_others_can_read_counts_as_not_there(served):
 
 
 def test_sockets_that_have_only_a_file_are_seen_with_their_port(served, monkeypatch):
-    systemd.write_socket(served.layout, "127.0.0.1", 81)
+    systemd.write_socket(served.layout, served.layout.socket(Address("127.0.0.1", 81)), "[Socket]\n")
     asked, real = [], processes.listeners
 
-    def listeners():
+    def listeners(paths):
         asked.extend(real())
         return (*real(), type(real()[0])("127.0.0.1", 81, "0"))
 

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from globolib import drain, files, observe, release, started, survey, switch, systemd
+from globolib.address import Address
 from globolib.errors import Failure
 from globolib.health import Answer
 from globolib.host import Unit
@@ -182,7 +183,7 @@ def test_where_all_is_as_it_should_be_nothing_is_done(served):
 def test_the_first_deploy_opens_the_door_last(machine):
     done = machine.deploy("1.0")
     calls = machine.systemd.calls
-    socket = machine.layout.socket("127.0.0.1", machine.port)
+    socket = machine.layout.socket(Address("127.0.0.1", machine.port))
     assert calls.index("stop globoapp-candidate@PACK1_0.service") < calls.index(f"restart {socket}")
     assert "probe" not in done.line
     assert systemd.handed(machine.layout) == (socket,)
@@ -321,7 +322,7 @@ def test_a_first_deploy_that_fails_leaves_no_open_door(machine, times):
 def test_an_address_that_cannot_be_listened_on_changes_nothing(served):
     drifted(served)
     port = free_port()
-    socket = served.layout.socket("127.0.0.1", port)
+    socket = served.layout.socket(Address("127.0.0.1", port))
     served.systemd.fails[f"restart {socket}"] = "Address already in use"
     done = served.deploy("1.1", port=port)
     assert f"127.0.0.1:{port} cannot be listened on: " in done.failure
@@ -332,7 +333,7 @@ def test_an_address_that_cannot_be_listened_on_changes_nothing(served):
 
 def test_the_log_of_the_socket_is_read_after_the_way_back(served):
     port = free_port()
-    socket = served.layout.socket("127.0.0.1", port)
+    socket = served.layout.socket(Address("127.0.0.1", port))
     served.systemd.fails[f"restart {socket}"] = "Address already in use"
     served.deploy("1.1", port=port)
     calls = served.systemd.calls
@@ -368,7 +369,7 @@ def test_what_is_masked_is_unmasked(served):
 
 
 def test_a_socket_that_was_edited_is_written_again_and_stays_open(served):
-    socket = served.layout.socket("127.0.0.1", served.port)
+    socket = served.layout.socket(Address("127.0.0.1", served.port))
     path = pathlib.Path(served.layout.unit_file(socket))
     right = path.read_text()
     path.write_text(right + "Backlog=1\n")
@@ -394,8 +395,8 @@ def test_a_port_is_changed_and_the_old_one_closed(served):
     done = served.deploy("1.1", port=new)
     assert done.failure is None
     assert (served.answers(new), served.answers(old)) == ('{"version": "1.1"}', None)
-    assert systemd.socket_files(served.layout) == [served.layout.socket("127.0.0.1", new)]
-    assert systemd.handed(served.layout) == (served.layout.socket("127.0.0.1", new),)
+    assert systemd.socket_files(served.layout) == [served.layout.socket(Address("127.0.0.1", new))]
+    assert systemd.handed(served.layout) == (served.layout.socket(Address("127.0.0.1", new)),)
     assert "probe" not in done.line  # what served is not asked on an address that goes
 
 
@@ -418,7 +419,7 @@ def test_a_release_that_does_not_start_again_on_its_new_port_is_undone(served, v
     assert done.failure.endswith("\nSwitched back: 1.0 serves again.")
     assert served.answers(new) is None
     assert_1_0_goes_on(served, done)
-    assert systemd.handed(served.layout) == (served.layout.socket("127.0.0.1", served.port),)
+    assert systemd.handed(served.layout) == (served.layout.socket(Address("127.0.0.1", served.port)),)
 
 
 @pytest.mark.parametrize(
@@ -555,7 +556,8 @@ def test_a_first_deploy_that_is_not_healthy_is_stopped(machine):
 
 def test_each_step_of_stopping_a_first_deploy_is_tried(machine):
     machine.publish("1.1", AS_CANDIDATE)
-    machine.systemd.fails[f"stop {machine.layout.socket('127.0.0.1', machine.port)}"] = Failure("no end after 120 s")
+    socket = machine.layout.socket(Address("127.0.0.1", machine.port))
+    machine.systemd.fails[f"stop {socket}"] = Failure("no end after 120 s")
     done = machine.deploy("1.1", globoapp={"deadline": 1})
     assert done.failure.endswith("it was stopped.\nOn the way back: no end after 120 s")
     assert "1.1 is not healthy" in done.failure

@@ -4,7 +4,8 @@ import os
 import time
 
 import pytest
-from globolib import files, systemd, units
+from globolib import files, systemd
+from globolib.address import Address
 from globolib.errors import Failure
 from globolib.host import Host, Unit
 from globolib.layout import CANDIDATE, Layout
@@ -129,7 +130,7 @@ def test_a_unit_of_another_app_is_none_of_ours(layout, name, own):
 
 @given(st.ip_addresses(), st.integers(1, 65535), st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True))
 def test_a_socket_is_known_by_its_name_and_by_no_other_apps(address, port, name):
-    unit = Layout(name, "/srv/one").socket(str(address), port)
+    unit = Layout(name, "/srv/one").socket(Address(str(address), port))
     assert systemd.is_socket(Layout(name, "/srv/one"), unit)
     assert not systemd.is_socket(Layout(name + "x", "/srv/one"), unit)
     assert not systemd.is_socket(Layout(name, "/srv/one"), "x" + unit)
@@ -322,24 +323,24 @@ def test_another_app_starts_at_boot_as_before(layout):
 
 def test_sockets_that_have_a_file(layout):
     assert systemd.socket_files(layout) == []
-    assert systemd.write_socket(layout, "10.0.0.5", 81) is True
-    assert systemd.write_socket(layout, "0.0.0.0", 8000) is True
-    assert systemd.write_socket(layout, "0.0.0.0", 8000) is False
-    systemd.write_socket(Layout("shop-x", layout.root, layout.units), "0.0.0.0", 82)
+    assert systemd.write_socket(layout, "shop-10.0.0.5:81.socket", "[Socket]\n") is True
+    assert systemd.write_socket(layout, SOCKET, "[Socket]\n") is True
+    assert systemd.write_socket(layout, SOCKET, "[Socket]\n") is False
+    systemd.write_socket(layout, "shop-x-0.0.0.0:82.socket", "[Socket]\n")
     assert systemd.socket_files(layout) == [SOCKET, "shop-10.0.0.5:81.socket"]
-    assert files.read(layout.unit_file(SOCKET)) == units.socket_unit(layout, "0.0.0.0", 8000)
+    assert files.read(layout.unit_file(SOCKET)) == "[Socket]\n"
 
 
 def test_a_socket_that_was_edited_is_written_again(layout):
-    systemd.write_socket(layout, "0.0.0.0", 8000)
+    systemd.write_socket(layout, SOCKET, "[Socket]\n")
     with open(layout.unit_file(SOCKET), "a") as handle:
         handle.write("Backlog=1\n")
-    assert systemd.write_socket(layout, "0.0.0.0", 8000) is True
-    assert systemd.write_socket(layout, "0.0.0.0", 8000) is False
+    assert systemd.write_socket(layout, SOCKET, "[Socket]\n") is True
+    assert systemd.write_socket(layout, SOCKET, "[Socket]\n") is False
 
 
 def test_a_socket_goes_with_its_file(programs, layout):
-    systemd.write_socket(layout, "0.0.0.0", 8000)
+    systemd.write_socket(layout, SOCKET, "[Socket]\n")
     systemd.remove_socket(layout, SOCKET)
     assert systemd.socket_files(layout) == []
     stopped = [f"systemctl stop -- {SOCKET}", f"systemctl reset-failed -- {SOCKET}"]
@@ -373,6 +374,7 @@ def test_what_a_cut_left_of_unit_files_is_ours_alone(layout, monkeypatch):
         layout.unit_file(layout.activate),
         layout.unit_file(SOCKET),
         layout.unit_file("shop-::1:80.socket"),
+        layout.unit_file("shop-unix:run:shop:x-1_y.sock.socket"),
         layout.handed,
         layout.process_file("shop-worker@PACK1_0.service"),
         layout.process_file("shop-worker@PACK1_1.service.d/zz-globoapp.conf"),

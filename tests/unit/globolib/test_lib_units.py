@@ -12,7 +12,7 @@ import sys
 import pytest
 from globolib import files, manifest, units, variables
 from globolib.errors import Failure
-from globolib.layout import CANDIDATE, LIVE, STANDIN, Layout
+from globolib.layout import CANDIDATE, LIVE, STANDIN
 from globolib.settings import Settings
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -174,7 +174,7 @@ def test_what_a_socket_starts_is_what_starts_at_boot():
 
 @pytest.mark.parametrize(("address", "listen"), [("10.0.0.5", "10.0.0.5:8000"), ("::1", "[::1]:8000")])
 def test_a_socket_listens_where_it_should(address, listen):
-    lines = directives(units.socket_unit(Layout("shop", "/srv/shops/one"), address, 8000))
+    lines = directives(units.socket_unit(SHOP.at(address=address)))
     assert ("[Socket]", f"ListenStream={listen}") in lines
     assert ("[Socket]", "Service=shop-activate.service") in lines
     assert ("[Unit]", f"Description=shop on {listen}") in lines

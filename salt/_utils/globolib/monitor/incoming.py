@@ -213,5 +213,6 @@ def _part(data: Mapping[str, Any]) -> dict[str, Any]:
         },
         "version": word(data.get("version"), 40),
         "port": number(data.get("port")),
+        **({"address": word(data["address"])} if "address" in data else {}),
         "deploying": data.get("deploying") is not None,
     }

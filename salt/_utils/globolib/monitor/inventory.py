@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from globolib import ledger
+from globolib.address import UNIX
 from globolib.apps import DEFAULT
 from globolib.errors import Failure
 from globolib.monitor import incoming, thresholds
@@ -121,9 +122,11 @@ def _app(app: str, part: Mapping[str, Any], reported: Any, deploys: list[Record]
     latest, done = own[-1:], [entry for entry in own if entry.get("result") == ledger.SUCCESS][-1:]
     # A deploy is known at once, a report comes once a minute.
     newest = done[0] if done and str(done[0]["time"]) > str(reported or "") else part
+    at_path = str(newest.get("address")).startswith(UNIX)
     return {
         "version": newest.get("version"),
-        "port": newest.get("port", part.get("port")),
+        "port": None if at_path else newest.get("port", part.get("port")),
+        **({"address": newest["address"]} if at_path else {}),
         "healthy": health.get("healthy"),
         "latency_ms": health.get("latency_ms"),
         "last_deploy": {key: latest[0].get(key) for key in ("time", "version", "action", "result")} if latest else None,

@@ -105,9 +105,9 @@ def text(inventory: Mapping[str, Server], now: float) -> str:
     family(written, "When this was written.", ["source"], [(["salt"], round(now, 3))])
     family(
         "globoapp_info",
-        "The deployed version of an app of a server, and its port.",
+        "The deployed version of an app of a server, and its port; empty of one on a unix socket.",
         ["host", "app", "version", "port"],
-        [([*labels, str(app["version"]), str(app["port"])], 1) for labels, app in apps if app["version"]],
+        [([*labels, str(app["version"]), str(app["port"] or "")], 1) for labels, app in apps if app["version"]],
     )
     for name, words, get in OF_APP:
         family(name, words, ["host", "app"], [(labels, get(app)) for labels, app in apps])

@@ -7,7 +7,6 @@ They are called in the minion's own loop: they read a few files, ask the service
 
 import logging
 import os
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import psutil
 
 from globolib import background, files, health, ledger, nginx, release, systemd
+from globolib.address import Address
 from globolib.layout import Layout, release_of
 from globolib.manifest import Health
 from globolib.monitor import thresholds
@@ -33,7 +33,8 @@ class Deployed:
 
     release: str
     version: str
-    where: health.Tcp
+    listen: Address
+    where: health.Where
     runtime: str
     health: Health | None
 
@@ -78,9 +79,8 @@ def deployed(memory: Memory) -> Deployed | None:
 def _described(layout: Layout, entry: ledger.Entry) -> Deployed:
     name = release_of(entry.version)
     record = release.record(layout, name)
-    where = health.where(entry.address, entry.port)
-    assert isinstance(where, health.Tcp)
-    return Deployed(name, entry.version, where, layout.runtime(name), record.manifest.health if record else None)
+    where, runtime = health.where(entry.listen), layout.runtime(name)
+    return Deployed(name, entry.version, entry.listen, where, runtime, record.manifest.health if record else None)
 
 
 def _alive(runtime: str) -> int:
@@ -133,14 +133,13 @@ def _app(settings: Mapping[str, Any], memory: Memory, target: Deployed | None) -
         # Not to be healed: who has no ledger does not know what to put back.
         nothing = {"bad": gone, "value": None, "threshold": None, "slow": gone}
         return {**nothing, "message": message if gone else "nothing is deployed here"}
-    at = f"{target.where.host}:{target.where.port}"
     sample = {"bad": True, "value": None, "threshold": settings["latency_ms"]}
     if not _alive(target.runtime):
         try:
             # A client at the door: where only the unit is stopped, systemd starts it for this one.
-            socket.create_connection((target.where.host, target.where.port), settings["timeout"]).close()
+            health.knock(target.where, settings["timeout"])
         except OSError as error:
-            no_worker = f"no worker of {target.release} runs, and {at} takes no connection: {error}"
+            no_worker = f"no worker of {target.release} runs, and {target.where.at} takes no connection: {error}"
             return {**sample, "message": no_worker}
         return {**sample, "message": f"no worker of {target.release} runs"}
     if target.health is None:

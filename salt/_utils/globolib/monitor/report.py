@@ -117,6 +117,7 @@ def _part(minion: Minion, health: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "health": dict(health),
         "version": target.version if target else None,
-        "port": target.where.port if target else None,
+        "port": target.listen.port or None if target else None,
+        **({"address": str(target.listen)} if target and target.listen.path else {}),
         "deploying": lock.holder(memory.layout.lock),
     }

@@ -9,7 +9,7 @@ import pytest
 from load import Load
 from polling import until
 from releases import release
-from server import Server
+from server import Server, all_green, apply
 
 # Sick a moment after the switch, and on web2 only.
 SICK_ON_WEB2 = """
@@ -28,18 +28,26 @@ def site(**settings):
     return f"globoapp: {json.dumps({'prove': 0, 'soak': 0.5, **settings})}\n"
 
 
-@pytest.fixture
-def webs(fleet, serving_1_0):
-    """web1 and web2, serving 1.0; a rollout is quick."""
-    servers = [Server(fleet, name) for name in ("web1", "web2")]
-    fleet.heal(False, site())
-    for server in servers:
-        server.deploy("1.0", port=8000)
-    yield servers
+@pytest.fixture(scope="module")
+def quick(fleet, serving_1_0):
+    """web1 and web2; trial and soak take a moment. Afterwards they serve 1.0 as ever."""
+    yield [Server(fleet, name) for name in ("web1", "web2")]
     fleet.heal(False)
-    for server in servers:
-        until(lambda server=server: server.call("state.running") == [])
-        server.deploy("1.0", port=8000)
+    back(fleet)
+
+
+@pytest.fixture
+def webs(fleet, quick):
+    """web1 and web2, serving 1.0."""
+    fleet.heal(False, site())
+    back(fleet)
+    return quick
+
+
+def back(fleet):
+    """Deploys 1.0 on both, when what a test has left under way has ended."""
+    until(lambda: fleet.ask("web*", "state.running") == {"web1": [], "web2": []})
+    all_green(apply(fleet, "web*", "1.0", port=8000))
 
 
 class Rolling:
@@ -180,7 +188,7 @@ def test_power_lost_in_the_middle_is_named_and_resumed(webs):
 def test_who_drives_it_is_killed_and_the_next_goes_on(webs):
     web1, web2 = webs
     fleet = web1.fleet
-    rolling = rollout(fleet)
+    rolling = rollout(fleet, "1.1", "pause=12")
     rolling.until("rolling:")
     until(lambda: deploying(web1))
     second = rollout(fleet, "2.0")

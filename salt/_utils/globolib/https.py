@@ -91,8 +91,8 @@ def _session(settings: Settings) -> requests.Session:
             ssl.create_default_context(cafile=settings.ca)
         except OSError as error:  # an SSLError is one
             raise Failure(
-                f"ca is {settings.ca!r}: no certificates can be read from it ({error.strerror or error}); it is the path "
-                "of a PEM file on the server itself, which this tree does not bring there"
+                f"ca is {settings.ca!r}: no certificates can be read from it ({error.strerror or error}); it is the "
+                "path of a PEM file on the server itself, which this tree does not bring there"
             ) from None
     session = requests.Session()
     session.trust_env = False  # ~/.netrc would go before the token

@@ -55,15 +55,15 @@ def _call(function, *args, **kwargs):
         raise _Told(str(failure)) from failure
 
 
-def _on_disk(function):
-    """The same of what works with the master's records and files."""
+def _on_disk(function, what="what the master keeps"):
+    """The same of what works with files, or another store: ``what``, for its error."""
     try:
         return _call(function)
     except PermissionError as error:
-        who, where = __opts__.get("user"), error.filename
-        raise _Told(f"{where} cannot be written by {who}: chown {who} {os.path.dirname(where or '')}") from error
+        who, directory = __opts__.get("user"), os.path.dirname(error.filename or what)
+        raise _Told(f"{what} cannot be written by {who}: chown {who} {directory}") from error
     except (OSError, SaltCacheError) as error:
-        raise _Told(f"the master's records or files cannot be used: {error}") from error
+        raise _Told(f"{what} cannot be read or written: {error}") from error
 
 
 def _book():
@@ -370,7 +370,7 @@ def metrics(path=TEXTFILE):
             f"{directory} is not there: make it and start node_exporter with --collector.textfile.directory={directory}"
         )
     servers = inventory()
-    _on_disk(lambda: files.write(path, exposition.text(servers, time.time())))
+    _on_disk(lambda: files.write(path, exposition.text(servers, time.time())), path)
     return {"path": path, "servers": sum("app" not in server for server in servers.values())}
 
 

@@ -248,7 +248,7 @@ def in_maintenance(minion: Minion, mode: Any = None, reason: Any = None, until: 
     held = maintenance.current(layout)
     if held is None:
         return {"on": False}
-    units = f"{layout.socket(deployed.address, deployed.port)} {layout.instance(deployed.release)}" if entry else ""
+    units = f"{layout.socket(deployed.listen)} {layout.instance(deployed.release)}" if entry else ""
     return {"on": True, **held.shown, **({"stop": f"systemctl stop {units}"} if entry else {})}
 
 

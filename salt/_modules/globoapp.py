@@ -120,8 +120,8 @@ def status(app=None):
     What is deployed on this host and whether it is what serves.
 
     Returns ``{"version", "release", "address", "since", "current", "running": [...], "at_boot": [...],
-    "deploying": None or who, "differences": [...]}``, with ``processes`` of a version that has background processes;
-    the return code is 1 when there are differences.
+    "deploying": None or who, "differences": [...]}``, with ``processes`` of a version that has background processes,
+    and ``maintenance`` while there is one; the return code is 1 when there are differences.
 
     CLI Example:
 
@@ -132,6 +132,34 @@ def status(app=None):
     """
     answer = _call(app, answers.status)
     return _judged(answer, not answer["differences"])
+
+
+def maintenance(mode=None, reason=None, until=None, app=None):
+    """
+    Keep an app as it is for a while: nothing heals or starts it, nothing is deployed or rolled back, and there is no
+    alert about it. It ends by itself, or with ``off``; then what is dead is told and healed. Without ``mode`` it is
+    shown.
+
+    mode
+        ``on`` or ``off``.
+    reason, until
+        With ``on``: why, and for how long: ``30m``, ``2h``, ``1d``; at most ``7d``. Said again it lasts from now on.
+
+    Returns ``{"on": bool}``, and while it is on ``reason``, ``by``, ``since``, ``until``, ``left`` (seconds), ``stop``:
+    the command that stops the service, for root on the host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 globoapp.maintenance on reason='a new disk' until=2h
+        salt 'web*' globoapp.maintenance
+        salt web1 globoapp.maintenance off
+    """
+    answer = _call(app, answers.in_maintenance, mode, reason, until)
+    if mode is not None:  # the master is to know at once
+        _call_site(reports.report, lambda minion: answers.health(minion, deadline=0))
+    return answer
 
 
 def deploying(app=None):
@@ -235,7 +263,7 @@ def rollback(version=None, app=None):
         that it can mean; where it can mean two (1.1 and 1.10), write version="'1.10'".
 
     Returns ``{"result": bool, "from", "to", "comment"}``, and ``failed`` (what each failed state said). When there is
-    nothing to go back to nothing changes. The return code is 1 when it failed.
+    nothing to go back to nothing changes. The return code is 1 unless it went back.
 
     CLI Example:
 
@@ -243,7 +271,7 @@ def rollback(version=None, app=None):
 
         salt 'web*' globoapp.rollback
         salt 'web*' globoapp.rollback version=1.0
-        salt 'web*' globoapp.rollback app=globoapp
+        salt 'web*' globoapp.rollback version=1.1 app=globoapp
     """
     answer = _call(app, going_back.rollback, version)
     return _judged(answer, answer["result"])

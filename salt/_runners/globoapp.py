@@ -23,7 +23,7 @@ from globolib.monitor import store as stores  # noqa: E402
 from globolib.rollout import catchup  # noqa: E402
 from globolib.rollout import command as rolling  # noqa: E402
 from globolib.rollout.book import Book, Meant  # noqa: E402
-from salt.exceptions import CommandExecutionError  # noqa: E402
+from salt.exceptions import CommandExecutionError, NotImplemented, SaltCacheError  # noqa: E402
 
 TEXTFILE = "/var/lib/prometheus/node-exporter/globoapp.prom"
 
@@ -44,11 +44,26 @@ def _expected():
     return [minion for minion, pillar in pillars.items() if pillar and {"globoapp", "globoapps"} & set(pillar)]
 
 
+class _Told(CommandExecutionError, NotImplemented):
+    """An error that salt-run shows by its words: any other but NotImplemented it shows with 40 lines of traceback."""
+
+
 def _call(function, *args, **kwargs):
     try:
         return function(*args, **kwargs)
     except Failure as failure:
-        raise CommandExecutionError(str(failure)) from failure
+        raise _Told(str(failure)) from failure
+
+
+def _on_disk(function, what="what the master keeps"):
+    """The same of what works with files, or another store: ``what``, for its error."""
+    try:
+        return _call(function)
+    except PermissionError as error:
+        who, directory = __opts__.get("user"), os.path.dirname(error.filename or what)
+        raise _Told(f"{what} cannot be written by {who}: chown {who} {directory}") from error
+    except (OSError, SaltCacheError) as error:
+        raise _Told(f"{what} cannot be read or written: {error}") from error
 
 
 def _book():
@@ -144,7 +159,7 @@ def rollout(version=None, target=None, tgt_type="glob", app="globoapp", test=Fal
     options = {name: value for name, value in options.items() if not name.startswith("__")}
     version = _typed(version)
     if not isinstance(target, str) or not target:
-        raise CommandExecutionError("target is missing: which servers, for example target='web*'")
+        raise _Told("target is missing: which servers, for example target='web*'")
     servers = _call(_matching, target, tgt_type)
     _permitted(servers)
     meant = Meant(target, _who(), app, tgt_type, str(globals().get("__jid__") or ""))
@@ -233,7 +248,8 @@ def inventory():
     """
     Every server: what is deployed on it, whether it is well, and when it was heard of last.
 
-    Returns ``{host: {"version", "port", "healthy", "latency_ms", "disk": {path: percent}, "cpu": percent,
+    Returns ``{host: {"version", "port", "healthy", "latency_ms", "maintenance": None or {"reason", "by", "since",
+    "until"}, "disk": {path: percent}, "cpu": percent,
     "memory": percent available, "watched": whether its beacon looks, "last_deploy": {"time", "version", "action",
     "result"}, "alerts": {probe: message}, "heard": time of the last report or None, "silent": bool}}``. The values of a
     silent server are those of its last report. An app on a unix socket has ``address`` and no port. A server with apps
@@ -248,7 +264,7 @@ def inventory():
         salt-run globoapp.inventory
         salt-run globoapp.inventory --out=globoapp
     """
-    shown = records.inventory(_store(), _expected())
+    shown = _on_disk(lambda: records.inventory(_store(), _expected()))
     matching = lambda one: _matching(one.target, one.tgt_type)  # noqa: E731
     for name, behind in catchup.versions_behind(_book(), shown, matching, _store()).items():
         shown[name]["behind"] = behind
@@ -265,7 +281,7 @@ def silent():
 
         salt-run globoapp.silent
     """
-    return records.silent(_store(), _expected())
+    return _on_disk(lambda: records.silent(_store(), _expected()))
 
 
 def forget(host):
@@ -280,7 +296,7 @@ def forget(host):
 
         salt-run globoapp.forget web9
     """
-    return _call(records.forget, _store(), host)
+    return _on_disk(lambda: records.forget(_store(), host))
 
 
 def alerts(until=None, host=None, app=None, **kwargs):
@@ -303,7 +319,7 @@ def alerts(until=None, host=None, app=None, **kwargs):
         salt-run globoapp.alerts
         salt-run globoapp.alerts from=2026-11-23 until=2026-11-24
     """
-    return _call(records.alerts, _store(), kwargs, until, host, app)
+    return _on_disk(lambda: records.alerts(_store(), kwargs, until, host, app))
 
 
 def history(host=None, until=None, limit=50, app=None, **kwargs):
@@ -326,7 +342,7 @@ def history(host=None, until=None, limit=50, app=None, **kwargs):
         salt-run globoapp.history
         salt-run globoapp.history host=web1 from=2026-11-01 limit=0
     """
-    return _call(records.history, _store(), kwargs, host, until, int(limit), app)
+    return _on_disk(lambda: records.history(_store(), kwargs, host, until, int(limit), app))
 
 
 def metrics(path=TEXTFILE):
@@ -348,17 +364,13 @@ def metrics(path=TEXTFILE):
     path = os.path.abspath(path)
     directory = os.path.dirname(path)
     if not path.endswith(".prom"):
-        raise CommandExecutionError(f"path is {path}: node_exporter reads files that end in .prom only")
+        raise _Told(f"path is {path}: node_exporter reads files that end in .prom only")
     if not os.path.isdir(directory):
-        raise CommandExecutionError(
+        raise _Told(
             f"{directory} is not there: make it and start node_exporter with --collector.textfile.directory={directory}"
         )
     servers = inventory()
-    try:
-        files.write(path, _call(exposition.text, servers, time.time()))
-    except PermissionError as error:
-        who = __opts__.get("user")
-        raise CommandExecutionError(f"{error.filename} cannot be written by {who}: chown {directory} to it") from error
+    _on_disk(lambda: files.write(path, exposition.text(servers, time.time())), path)
     return {"path": path, "servers": sum("app" not in server for server in servers.values())}
 
 
@@ -372,7 +384,7 @@ def refused():
 
         salt-run globoapp.refused
     """
-    return records.refused(_store())
+    return _on_disk(lambda: records.refused(_store()))
 
 
 def pending():
@@ -438,7 +450,7 @@ def heal(minion, again=False, app=None):
     app
         Which of its apps; without it globoapp.
 
-    Returns ``"now"`` (it was told to), ``"wait"``, ``"over"`` (given up) or ``"well"``.
+    Returns ``"now"`` (it was told to), ``"wait"``, ``"over"`` (given up), ``"maintenance"`` or ``"well"``.
 
     CLI Example:
 

@@ -69,7 +69,8 @@ def _catch_up(minion):
     known = _store().get("servers", minion) or {}
     report = known.get("report") or {}
     parts = {apps.DEFAULT: report, **(report.get("apps") or {})}
-    versions = {app: part.get("version") for app, part in parts.items() if not part.get("deploying")}
+    free = {app: part for app, part in parts.items() if not part.get("deploying") and not part.get("maintenance")}
+    versions = {app: part.get("version") for app, part in free.items()}
     matching = lambda one: salt.utils.minions.CkMinions(__opts__).check_minions(one.target, one.tgt_type)["minions"]  # noqa: E731
     book = Book(_store(), __opts__["cachedir"])
     catchup.catch_up(book, _store(), minion, versions, matching, _pillar_wants(minion), _tell)

@@ -16,6 +16,7 @@ PEOPLES = {
     "deploying",
     "health",
     "history",
+    "maintenance",
     "preflight",
     "prune",
     "releases",
@@ -99,7 +100,7 @@ ANSWERS = {
     "run that was killed": (answers, {"exit": None}, 1),
 }
 # Functions of globolib that have another name there, and arguments that people must give.
-NAMES = {"prune": "pruned", "run": "command"}
+NAMES = {"prune": "pruned", "run": "command", "maintenance": "in_maintenance"}
 GIVEN = {"run": ["true"]}
 
 
@@ -134,6 +135,7 @@ def test_a_bare_server_answers_everything(glue, pillar):
     assert (told["version"], told["problems"], code) == ("1.0", [], 0)
     assert here.call("globoapp.preflight")[1] == 0
     assert here.call("globoapp.deploying") == (None, 0)
+    assert here.call("globoapp.maintenance") == ({"on": False}, 0)
     assert here.call("globoapp.releases") == ({}, 0)
     assert here.call("globoapp.history", limit="5") == ([], 0)
     assert here.call("globoapp.rollback")[0]["to"] is None
@@ -161,6 +163,16 @@ def _plain(value):
     return value is None or type(value) in (str, int, float, bool)
 
 
+def test_the_master_hears_of_maintenance_at_once(glue, monkeypatch):
+    reports, here = [], glue()
+    monkeypatch.setattr("globolib.monitor.report.report", lambda minion, health: reports.append(health(minion)))
+    # As Salt reads `off` on the command line.
+    assert here.call("globoapp.maintenance", False) == ({"on": False}, 0)
+    assert [one["problems"] for one in reports] == [["nothing is deployed on this host"]]
+    here.call("globoapp.maintenance")
+    assert len(reports) == 1, "who only asks changes nothing"
+
+
 # Several apps.
 
 
@@ -169,8 +181,8 @@ def several(glue, pillar, monkeypatch):
     """A Glue with the apps globoapp and shop, where each function of globolib says which app it was asked about."""
     pillar["globoapps"] = {"shop": {"port": 9000, "root": f"{pillar['globoapp']['root']}-shop"}}
     judged = {"healthy": True, "problems": [], "differences": [], "result": True}
-    theirs = [(answers, name) for name in PEOPLES - {"prune", "rollback", "run"}]
-    for module, name in [*theirs, (answers, "command"), (going_back, "rollback"), (going_back, "pruned")]:
+    theirs = [(answers, NAMES.get(name, name)) for name in PEOPLES - {"prune", "rollback"}]
+    for module, name in [*theirs, (going_back, "rollback"), (going_back, "pruned")]:
         monkeypatch.setattr(module, name, lambda minion, *args: {**judged, "exit": 0, "app": minion.app})
     return glue()
 

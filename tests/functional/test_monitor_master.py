@@ -8,6 +8,8 @@ import time
 import debian
 import pytest
 import salt.cache
+from salt.exceptions import CommandExecutionError
+from salt.runner import RunnerClient
 from watchmaster import Master, event, line, report
 
 REDIS = ("redis-tools", "redis-server", "libjemalloc2", "liblzf1", "libatomic1")
@@ -185,7 +187,7 @@ def test_inventory_is_the_last_report(master):
     assert master.run("globoapp.inventory") == {
         "web1": {
             "version": "1.0", "port": 8000, "healthy": True, "latency_ms": 2.5, "disk": {"/": 40.0}, "cpu": 3.0,
-            "memory": 70.0, "watched": True, "alerts": {"disk": "full"}, "silent": False,
+            "memory": 70.0, "watched": True, "alerts": {"disk": "full"}, "silent": False, "maintenance": None,
             "last_deploy": {
                 "time": "2026-11-23T15:00:00.000Z", "version": "1.0", "action": "deploy", "result": "success",
             },
@@ -321,3 +323,30 @@ def test_a_server_that_never_reported_is_shown_as_that(master):
     assert server[0] == "web7"
     assert (server[1]["heard"], server[1]["silent"]) == (None, True)
     assert master.run("globoapp_watch.listen") == {}, "it is shown, and nobody is woken for it"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("forget", {"host": "../x"}, "'../x' is not the name of a server"),
+        ("alerts", {"from": "yesterday"}, "from is 'yesterday': a day or a time in UTC, like 2026-11-23"),
+        ("metrics", {"path": "/nowhere/x.prom"}, "/nowhere is not there: make it and start node_exporter with"),
+        ("metrics", {"path": "/proc/x.prom"}, "/proc/x.prom cannot be read or written: "),
+    ],
+)
+def test_an_error_is_told_in_a_line(master, name, arguments, words):
+    """What salt-run shows, and its exit code: Salt adds a traceback to other errors."""
+    (master.directory / "cache/proc").mkdir(exist_ok=True)
+    told = RunnerClient(master.opts).cmd(f"globoapp.{name}", kwarg=arguments, full_return=True, print_event=False)
+    assert (told["return"].startswith(words), told["return"].count("\n"), told["retcode"]) == (True, 0, 1), told
+
+
+def test_metrics_that_may_not_be_written_say_what_to_type(master, tmp_path, monkeypatch):
+    def denied(path, text):
+        raise PermissionError(13, "Permission denied", f"{tmp_path}/.write-x")
+
+    monkeypatch.setattr("globolib.files.write", denied)
+    with pytest.raises(CommandExecutionError) as told:
+        master.run("globoapp.metrics", path=str(tmp_path / "x.prom"))
+    user = master.opts["user"]
+    assert str(told.value) == f"{tmp_path}/x.prom cannot be written by {user}: chown {user} {tmp_path}"

@@ -11,6 +11,7 @@ import artifact
 import pytest
 import salt.loader
 from bare import ROOTS
+from globolib import maintenance
 from globolib.settings import Settings
 from globolib.steps import is_of
 from pillars import WRONG
@@ -303,6 +304,15 @@ def test_the_proxy_of_one_app_is_no_step_of_another(loaders, shop):
     wanted = {"pkg.installed", "globoapp.proxy_checked", "globoapp.proxied"}
     assert set(of(low, "shop 1.0")) - set(of(low, "globoapp 1.0")) == wanted - {"pkg.installed"}
     assert [identity for identity, function in low if function == "pkg.installed"] == ["nginx of shop is installed"]
+
+
+def test_an_app_in_maintenance_has_its_first_step_and_stops_no_other(loaders, shop):
+    before = steps(loaders.modules.state.show_low_sls("globoapp", pillar=shop))
+    root = shop["globoapps"]["shop"]["root"]
+    maintenance.begin(Settings(name="shop", root=root).layout, "a new disk", 60, "root", maintenance.clocks())
+    after = steps(loaders.modules.state.show_low_sls("globoapp", pillar=shop))
+    assert [identity for identity, _ in after if "shop" in identity] == ["shop 1.0 can be deployed"]
+    assert of(after, "globoapp 1.0") == of(before, "globoapp 1.0")
 
 
 @pytest.mark.parametrize("sls", SLS)

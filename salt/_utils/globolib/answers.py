@@ -5,7 +5,7 @@ from typing import Any
 
 from globolib import command as running
 from globolib import health as http
-from globolib import ledger, lock, nginx, release, run, survey, systemd, waiting
+from globolib import ledger, lock, maintenance, nginx, release, run, survey, systemd, waiting
 from globolib.errors import Failure
 from globolib.host import Host, Unit
 from globolib.layout import release_of
@@ -57,7 +57,8 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
 
     Returns ``{"healthy", "version", "asked", "status", "latency_ms", "attempts"}``; when unhealthy also
     ``problems``, ``body`` and ``log``; ``proxy`` where one was asked, too; ``notes`` where there is something to know
-    that is no fault; ``processes`` where the release has background processes.
+    that is no fault; ``processes`` where the release has background processes; ``maintenance`` while there is one. What
+    is stopped then is not asked: systemd would start it for this client.
     """
     deployed, entry, _ = run.deployed_settings(minion)
     if entry is None:
@@ -68,6 +69,19 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
     record = host.releases.get(deployed.release)
     asked = record.manifest.health if record else Health()
     where = http.where(deployed.listen)
+    held = maintenance.current(deployed.layout)
+    if held and not host.running(deployed.layout):
+        stopped = f"{deployed.layout.instance(deployed.release)} does not run; it was not asked: systemd would start it"
+        unasked: dict[str, Any] = {
+            "asked": None,
+            "status": None,
+            "latency_ms": None,
+            "attempts": 0,
+            "body": None,
+            "log": [],
+        }
+        told = {"problems": [stopped], "maintenance": held.shown}
+        return {"healthy": False, "version": entry.version, **unasked, **told}
     attempts, problems, answer = 0, [""], None
 
     def well() -> bool | None:
@@ -94,6 +108,8 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
     result |= _processes(deployed, host)
     if front := nginx.taken_up(deployed.layout):
         result["proxy"] = str(front)
+    if held:
+        result["maintenance"] = held.shown
     if notes := restart_notes(deployed, host):
         result["notes"] = notes
     if problems:
@@ -138,7 +154,7 @@ def status(minion: Minion) -> dict[str, Any]:
     What is deployed on this host and whether it is what serves.
 
     Returns ``{"version", "release", "address", "since", "current", "running", "at_boot", "deploying",
-    "differences"}``, and ``notes`` and ``processes`` where there are any.
+    "differences"}``, and ``notes``, ``processes`` and ``maintenance`` where there are any.
     """
     deployed, entry, entries = run.deployed_settings(minion)
     host = survey.survey(deployed, entries)
@@ -148,6 +164,7 @@ def status(minion: Minion) -> dict[str, Any]:
     else:
         differences = _differences(deployed, host, busy is not None)
     notes = restart_notes(deployed, host) if entry else []
+    held = maintenance.current(deployed.layout)
     return {
         "version": entry.version if entry else None,
         "release": deployed.release if entry else None,
@@ -160,6 +177,7 @@ def status(minion: Minion) -> dict[str, Any]:
         "differences": differences,
         **_processes(deployed, host),
         **({"notes": notes} if notes else {}),
+        **({"maintenance": held.shown} if held else {}),
     }
 
 
@@ -196,6 +214,42 @@ def deployed(minion: Minion) -> dict[str, Any]:
         "jobs": minion.jobs,
         "lines": [dict(line.data) for line in entries[-LINES:]],
     }
+
+
+def in_maintenance(minion: Minion, mode: Any = None, reason: Any = None, until: Any = None) -> dict[str, Any]:
+    """
+    Begin or end maintenance of an app, or tell whether there is one.
+
+    mode
+        "on" or "off" (to YAML these are True and False), or None to ask.
+    reason, until
+        With "on": why, and for how long: ``30m``, ``2h``, ``1d``.
+
+    Returns ``{"on": bool}``, and while it is on ``reason``, ``by``, ``since``, ``until``, ``left`` (seconds), and the
+    commands that ``stop`` the service. Raises Failure: wrong arguments, or a deploy is under way.
+    """
+    words = {None: None, "on": True, "off": False, True: True, False: False}
+    if not isinstance(mode, (str, bool, type(None))) or mode not in words:
+        raise Failure(f"{mode!r} is neither on nor off: globoapp.maintenance on reason='a new disk' until=2h")
+    if not words[mode] and (reason is not None or until is not None):
+        raise Failure("reason and until go with on: globoapp.maintenance on reason='a new disk' until=2h")
+    deployed, entry, _ = run.deployed_settings(minion)
+    layout = deployed.layout
+    if words[mode]:
+        seconds = maintenance.span(until)
+        # What is under way, a deploy or healing, comes to its end first.
+        held_by = run.take_lock(minion, deployed, "beginning of maintenance")
+        try:
+            maintenance.begin(layout, reason, seconds, minion.user, maintenance.clocks())
+        finally:
+            held_by.release()
+    elif words[mode] is False:
+        maintenance.end(layout)
+    held = maintenance.current(layout)
+    if held is None:
+        return {"on": False}
+    units = f"{layout.socket(deployed.listen)} {layout.instance(deployed.release)}" if entry else ""
+    return {"on": True, **held.shown, **({"stop": f"systemctl stop {units}"} if entry else {})}
 
 
 def deploying(minion: Minion) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from globolib import ledger, lock, nginx, plan, rollback, run, systemd
+from globolib import ledger, lock, maintenance, nginx, plan, rollback, run, systemd
 from globolib.errors import Failure
 from globolib.ledger import Entry
 from globolib.minion import Minion
@@ -31,6 +31,8 @@ def heal(minion: Minion) -> dict[str, Any]:
 
 def _heal(minion: Minion) -> tuple[str, str]:
     settings, entry, _ = run.deployed_settings(minion)
+    if held := maintenance.current(settings.layout):
+        return "refused", maintenance.refusal(minion, held)
     holder = lock.holder(settings.layout.lock)
     if holder is not None:
         return "refused", f"{holder.get('what', 'a deploy')} is under way, job id {holder.get('jid')}"

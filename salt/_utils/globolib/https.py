@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import ssl
 import urllib.parse
 from typing import BinaryIO
 
@@ -85,6 +86,14 @@ def _cause(error: Exception) -> str:
 
 
 def _session(settings: Settings) -> requests.Session:
+    if settings.ca:
+        try:
+            ssl.create_default_context(cafile=settings.ca)
+        except OSError as error:  # an SSLError is one
+            raise Failure(
+                f"ca is {settings.ca!r}: no certificates can be read from it ({error.strerror or error}); it is the "
+                "path of a PEM file on the server itself, which this tree does not bring there"
+            ) from None
     session = requests.Session()
     session.trust_env = False  # ~/.netrc would go before the token
     session.headers["Accept-Encoding"] = "identity"  # a packed answer could unpack to any size

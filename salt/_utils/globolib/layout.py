@@ -91,6 +91,11 @@ class Layout:
         return self.own_file("deploying.json")
 
     @property
+    def maintenance(self) -> str:
+        """Whether, and until when, the app is in maintenance: a JSON file."""
+        return self.own_file("maintenance.json")
+
+    @property
     def artifacts(self) -> str:
         """The directory of the host's own copies of artifacts."""
         return self.own_file("artifacts")

@@ -110,6 +110,11 @@ class Minion:
         return str(self.opts["id"])
 
     @property
+    def user(self) -> str:
+        """Who called, as far as Salt tells."""
+        return str(self._job.get("user") or self.opts.get("user") or "root")
+
+    @property
     def test(self) -> bool:
         """Whether nothing may be changed (``test=True``)."""
         return bool(self.opts.get("test"))

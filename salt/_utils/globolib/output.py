@@ -94,7 +94,9 @@ def table(data: Any) -> str | None:
 
 
 def _rank(line: Mapping[str, Any]) -> int:
-    """How bad it is: dead before alerts, before silent, before behind, before unwatched."""
+    """How bad it is: dead before alerts, before silent, before behind, before unwatched; maintenance is no fault."""
+    if line.get("maintenance"):
+        return 5
     signs = (
         line.get("healthy") is False,
         bool(line.get("alerts")),
@@ -110,7 +112,9 @@ def _row(name: str, line: Mapping[str, Any]) -> tuple[str, ...]:
     fullest = max(disk.items(), key=lambda pair: pair[1], default=None) if isinstance(disk, Mapping) else None
     deploy = line.get("last_deploy") or {}
     deployed = " ".join(str(deploy[key]) for key in ("action", "version", "result") if deploy.get(key))
-    notes = [f"{probe}: {message}" for probe, message in (line.get("alerts") or {}).items()]
+    held = line.get("maintenance")
+    notes = [f"in maintenance until {held.get('until')} ({held.get('by')}): {held.get('reason')}"] if held else []
+    notes += [f"{probe}: {message}" for probe, message in (line.get("alerts") or {}).items()]
     notes += [f"behind {line['behind']['version']}"] if line.get("behind") else []
     notes += ["silent"] if line.get("silent") else []
     notes += ["not watched"] if line.get("watched") is False else []

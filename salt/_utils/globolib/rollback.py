@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from globolib import answers, checks, ledger, prune, run, waiting
+from globolib import answers, checks, ledger, maintenance, prune, run, waiting
 from globolib.errors import Failure
 from globolib.ledger import Entry, identity
 from globolib.minion import Minion
@@ -37,8 +37,12 @@ def rollback(minion: Minion, version: Any = None) -> dict[str, Any]:
     answer = {"from": entry.version if entry else None, "to": target}
     if problem:
         return {"result": False, **answer, "comment": f"{problem}. Nothing was changed."}
+    if kept := maintenance.current(deployed.layout):
+        return {"result": False, **answer, "comment": f"Nothing was changed: {maintenance.refusal(minion, kept)}"}
     if target is None:
-        return {"result": True, **answer, "comment": f"Nothing to go back to: {reason}. Nothing was changed."}
+        there = ", ".join(f"{name} ({state})" for name, state in here.items()) or "no release"
+        comment = f"Nothing to go back to: {reason}. Nothing was changed. On this host there is: {there}"
+        return {"result": False, **answer, "comment": comment}
     if minion.test:
         return {"result": False, **answer, "comment": "The minion is configured with test: True. Nothing was changed."}
     # Salt runs one set of states at a time: what runs now, such as a highstate, goes first.

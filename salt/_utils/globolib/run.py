@@ -20,6 +20,7 @@ from globolib import (
     ledger,
     leftovers,
     lock,
+    maintenance,
     preflight,
     processes,
     release,
@@ -79,6 +80,11 @@ class Run:
         self.examined = preflight.examine(minion, self.resolution, self.host, self.is_new_version)
         self._judge_virtualenv()
         self.problems = preflight.problems(minion.id, self.resolution, self.host, self.examined)
+        # The maintenance in which this run does nothing, and is content with it: a scheduled one.
+        self.idle = maintenance.current(self.settings.layout)
+        if self.idle and maintenance.is_asked(minion, self.inner):
+            self.problems.insert(0, maintenance.refusal(minion, self.idle))
+            self.idle = None
         # The other apps of this host.
         self.others = {name: resolve(minion.for_app(name))[0] for name in minion.apps if name != minion.app}
         others = {name: _placed(other) for name, other in self.others.items()}
@@ -156,6 +162,8 @@ class Run:
 
     def _begin(self, note_path: str) -> list[str]:
         settings = self.settings
+        if held := maintenance.current(settings.layout):  # it began after this run was rendered
+            raise Failure(maintenance.refusal(self.minion, held))
         now, entries = resolve(self.minion)
         if now.settings.at(environment={}) != settings.at(environment={}):
             raise Failure(

@@ -8,7 +8,21 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from globolib import accounts, answers, command, files, ledger, nginx, observe, plan, prune, rollback, run, switch
+from globolib import (
+    accounts,
+    answers,
+    command,
+    files,
+    ledger,
+    maintenance,
+    nginx,
+    observe,
+    plan,
+    prune,
+    rollback,
+    run,
+    switch,
+)
 from globolib.apps import place
 from globolib.errors import Failure
 from globolib.layout import release_of
@@ -38,6 +52,8 @@ def ready(here: Run, name: str, whole: bool) -> Outcome:
     whole
         Whether what comes of this run will be recorded: of ``state.apply globoapp.app`` it will not.
     """
+    if here.idle:
+        return Outcome(f"Nothing was touched: {maintenance.refusal(here.minion, here.idle)}")
     if here.problems:
         listed = "".join(f"\n  - {problem}" for problem in here.problems)
         raise Failure(f"Nothing was touched. To be put right first:{listed}")
@@ -332,14 +348,15 @@ def _rendered(here: Run, made: set[str], names: Sequence[str]) -> dict[str, Any]
     title = settings.name if names.count(settings.name) == 1 else f"{settings.name} ({place(app)})"
     to_make = accounts.to_make(settings, here.examined.accounts or accounts.look(settings))
     wanted = [f"{kind} {name}" for kind in ("group", "user") if (name := to_make[f"new_{kind}"])]
-    mine = [] if here.problems else [account for account in wanted if account not in made]
+    stays = bool(here.problems or here.idle)
+    mine = [] if stays else [account for account in wanted if account not in made]
     made.update(mine)
     return {
         **settings.shown(),
         "app": app,
         "bound": settings.bound,
         "title": f"{title} {settings.version or '(no version)'}",
-        "problems": bool(here.problems),
+        "problems": stays,
         "runs_command": bool(here.release_command),
         "proxied": settings.front is not None or nginx.is_there(settings),
         "monitor": here.minion.pillar_section.get("monitor", {}),

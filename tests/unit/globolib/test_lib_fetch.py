@@ -241,12 +241,19 @@ def test_nothing_that_listens(minion, settings, monkeypatch):
     assert "could not be fetched: " in line and "refused" in line and line.count("signature") == 1
 
 
+def test_a_ca_that_is_none_is_named(minion, settings, tmp_path):
+    (tmp_path / "no.pem").write_text("nothing")
+    for wrong, why in (("nowhere.pem", "No such file"), ("no.pem", "no certificate"), (".", "directory")):
+        line = failure(minion, settings.at(ca=f"{tmp_path}/{wrong}"))
+        assert line.startswith(f"ca is '{tmp_path}/{wrong}': no certificates can be read from it ("), line
+        assert why.lower() in line.lower().replace("_", " ")
+
+
 def test_a_certificate_of_somebody_else(minion, settings, monkeypatch):
     monkeypatch.setattr(https, "BACKOFF", 0)
     for system in (https.SYSTEM_CA, "/nowhere"):
         monkeypatch.setattr(https, "SYSTEM_CA", system)
         assert "certificate verify failed" in failure(minion, settings.at(ca=None))
-    assert "could not be fetched: " in failure(minion, settings.at(ca="/nowhere/ca.pem"))
 
 
 BASIC = "Basic " + base64.b64encode("me:geheim wört".encode()).decode()

@@ -57,7 +57,7 @@ def test_an_inventory(store):
     fill(store)
     assert inventory.inventory(store, ["web1", "web0"])["web1"] == {
         "version": "1.0", "port": 8000, "healthy": True, "latency_ms": 2.5, "disk": {"/": 40.0}, "cpu": 3.0,
-        "memory": 70.0, "watched": True, "alerts": {"api": "m"}, "heard": NOW, "silent": False,
+        "memory": 70.0, "watched": True, "alerts": {"api": "m"}, "heard": NOW, "silent": False, "maintenance": None,
         "last_deploy": {"time": NOW, "version": "1.0", "action": "deploy", "result": "success"},
     }  # fmt: skip
     assert inventory.silent(store, ["web0"]) == {"web0": None}

@@ -112,13 +112,27 @@ def test_the_inventory_is_a_table_with_the_worst_first():
             "web5": server(behind={"version": "1.2", "rollout": "r"}),
             "web6": server(watched=False),
             "web7": {"heard": None, "alerts": {}},
+            "web0": server(
+                healthy=False, maintenance={"reason": "a new disk", "by": "ann", "until": "2026-01-01T00:00:00Z"}
+            ),
         }
     ).splitlines()
-    assert [row.split()[0] for row in shown] == ["server", "web2", "web3", "web4", "web7", "web5", "web6", "web1"]
+    assert [row.split()[0] for row in shown] == [
+        "server",
+        "web2",
+        "web3",
+        "web4",
+        "web7",
+        "web5",
+        "web6",
+        "web0",
+        "web1",
+    ]
+    assert shown[-2].endswith("in maintenance until 2026-01-01T00:00:00Z (ann): a new disk")
     head = shown[0]
     assert all(title in head for title in ("disk used", "cpu used", "memory available"))
     well = "web1    1.1      well 2 ms  91% /var   7%        80%               20 s ago   deploy 1.1 success 2 h ago"
-    assert shown[-1] == well
+    assert shown[-1].split() == well.split()
     assert [shown[place].split("ago  ")[-1].strip() for place in (2, 3, 5, 6)] == [
         "disk: 91 % full",
         "silent",

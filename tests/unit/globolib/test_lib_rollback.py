@@ -33,15 +33,18 @@ def test_back_to_the_last_good_release(served):
 def test_a_second_rollback_does_not_lead_back_to_what_was_left(served):
     rollback.rollback(served.minion())
     answer = rollback.rollback(served.minion())
-    assert answer["result"] is True
-    assert answer["to"] is None
-    assert answer["comment"] == "Nothing to go back to: 1.0 is the only good release on this host. Nothing was changed."
+    assert (answer["result"], answer["to"]) == (False, None)
+    assert answer["comment"] == (
+        "Nothing to go back to: 1.0 is the only good release on this host. Nothing was changed. On this host there is: "
+        "1.0 (live), 1.1 (unused)"
+    )
     assert served.answers() == '{"version": "1.0"}'
 
 
 def test_nothing_was_deployed(machine):
     answer = rollback.rollback(machine.minion())
-    assert (answer["result"], answer["from"], answer["to"]) == (True, None, None)
+    assert (answer["result"], answer["from"], answer["to"]) == (False, None, None)
+    assert answer["comment"].endswith("On this host there is: no release")
     assert not machine.root.exists()
 
 

@@ -21,6 +21,7 @@ class Fake:
         self.minion = Minion({}, {"id": "web1", "test": test}, {})
         self.problems, self.done, self.others = list(problems), [], {}
         self.begun = self.whole = not test
+        self.idle = None
         self.release_command = ()
         self.resolution = Resolution(settings, warnings=("pillar pins port 80",))
         self.examined = types.SimpleNamespace(artifact=types.SimpleNamespace(sha256="ab" * 32), notes=(), accounts=None)

@@ -9,10 +9,11 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from globolib import apps, ledger, text
+from globolib.maintenance import LONGEST
 
 # What a beacon may report on (its own failure is "monitor").
 BEACON = ("api", "disk", "cpu", "memory", "monitor")
@@ -170,7 +171,7 @@ def report(data: Any, arrival: str) -> dict[str, Any] | str:
     beside = data.get("apps") if isinstance(data.get("apps"), Mapping) else {}
     return {
         "time": time(data.get("time"), arrival),
-        **_part(data),
+        **_part(data, arrival),
         "disk": {
             text.line(path, 255): number(percent)
             for path, percent in list((disk or {}).items())[:50]
@@ -185,7 +186,7 @@ def report(data: Any, arrival: str) -> dict[str, Any] | str:
             if _is_subject(name) and isinstance(track, Mapping)
         },
         "apps": {
-            name: _part(part)
+            name: _part(part, arrival)
             for name, part in list((beside or {}).items())[:APPS]
             if app(name) not in (None, apps.DEFAULT) and isinstance(part, Mapping)
         },
@@ -201,7 +202,7 @@ def _is_subject(name: Any) -> bool:
     return probe in BEACON and name in (probe, apps.subject(probe, app(beside) or apps.DEFAULT))
 
 
-def _part(data: Mapping[str, Any]) -> dict[str, Any]:
+def _part(data: Mapping[str, Any], arrival: str) -> dict[str, Any]:
     """What a report says of one app."""
     health = data["health"] if isinstance(data.get("health"), Mapping) else {}
     return {
@@ -215,4 +216,39 @@ def _part(data: Mapping[str, Any]) -> dict[str, Any]:
         "port": number(data.get("port")),
         **({"address": word(data["address"])} if "address" in data else {}),
         "deploying": data.get("deploying") is not None,
+        "maintenance": _maintenance(data.get("maintenance"), arrival),
     }
+
+
+def _maintenance(data: Any, arrival: str) -> dict[str, Any] | None:
+    """Of an app in maintenance ``{"reason", "by", "since", "until", "left"}``; ``until`` by the master's clock."""
+    left = number(data.get("left")) if isinstance(data, Mapping) else None
+    if left is None or not 0 < left <= LONGEST:
+        return None
+    try:
+        until = datetime.fromisoformat(arrival.replace("Z", "+00:00")) + timedelta(seconds=round(left))
+    except (ValueError, OverflowError):
+        return None
+    told = {key: word(data.get(key)) for key in ("reason", "by")}
+    return {**told, "since": time(data.get("since"), arrival), "until": f"{until:%Y-%m-%dT%H:%M:%SZ}", "left": left}
+
+
+def in_maintenance(known: Any, app: str, now: float) -> dict[str, Any] | None:
+    """
+    What the last report of a server says of an app's maintenance; None where there is none, or it has ended meanwhile.
+
+    known
+        The record of the server.
+    now
+        Seconds since the epoch.
+    """
+    record = _mapping(known)
+    part, heard, arrival = _mapping(record.get("report")), number(record.get("heard_epoch")), record.get("heard")
+    if app != apps.DEFAULT:
+        part = _mapping(_mapping(part.get("apps")).get(app))
+    held = _maintenance(part.get("maintenance"), arrival) if isinstance(arrival, str) else None
+    return held if held and heard is not None and heard + held["left"] > now else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -90,7 +90,7 @@ def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
         alerts = [alert for alert in opened if alert["host"] == host]
         heard = {"heard": _heard(known), "silent": _is_silent(known)}
         listed[host] = {
-            **_app(DEFAULT, report, report.get("time"), deploys, alerts),
+            **_app(DEFAULT, report, report.get("time"), deploys, alerts, _held(known, DEFAULT)),
             "disk": report.get("disk"),
             "cpu": report.get("cpu"),
             "memory": report.get("memory"),
@@ -99,16 +99,20 @@ def inventory(store: Store, expected: Collection[str]) -> dict[str, Record]:
             **({"apps": sorted(beside)} if beside else {}),
         }
         for app, part in sorted(beside.items()):
-            listed[f"{host}/{app}"] = {
-                "host": host,
-                "app": app,
-                **_app(app, part, report.get("time"), deploys, alerts),
-                **heard,
-            }
+            told = _app(app, part, report.get("time"), deploys, alerts, _held(known, app))
+            listed[f"{host}/{app}"] = {"host": host, "app": app, **told, **heard}
     return listed
 
 
-def _app(app: str, part: Mapping[str, Any], reported: Any, deploys: list[Record], alerts: list[Record]) -> Record:
+def _held(known: Record | None, app: str) -> Record | None:
+    """The maintenance of an app, as people see it."""
+    held = incoming.in_maintenance(known, app, time.time())
+    return {key: value for key, value in held.items() if key != "left"} if held else None
+
+
+def _app(
+    app: str, part: Mapping[str, Any], reported: Any, deploys: list[Record], alerts: list[Record], held: Record | None
+) -> Record:
     """
     What the inventory says of one app of a server.
 
@@ -116,6 +120,8 @@ def _app(app: str, part: Mapping[str, Any], reported: Any, deploys: list[Record]
         What the server's report says of it, and when that was made.
     deploys, alerts
         Those of the server.
+    held
+        Its maintenance.
     """
     health = part.get("health", {})
     own = [entry for entry in deploys if entry.get("app", DEFAULT) == app]
@@ -129,6 +135,7 @@ def _app(app: str, part: Mapping[str, Any], reported: Any, deploys: list[Record]
         **({"address": newest["address"]} if at_path else {}),
         "healthy": health.get("healthy"),
         "latency_ms": health.get("latency_ms"),
+        "maintenance": held,
         "last_deploy": {key: latest[0].get(key) for key in ("time", "version", "action", "result")} if latest else None,
         "alerts": {alert["probe"]: alert.get("message", "") for alert in alerts if alert.get("app", DEFAULT) == app},
     }

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from globolib import files, ledger, lock
+from globolib import files, ledger, lock, maintenance
 from globolib.layout import Layout
 from globolib.minion import Minion
 from globolib.monitor import probes, thresholds
@@ -69,7 +69,8 @@ def turn(minion: Minion, memories: MutableMapping[str, Memory]) -> list[dict[str
 
 def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
     """
-    One look at an app by every probe that is due. While a deploy is under way nobody looks.
+    One look at an app by every probe that is due. While a deploy is under way nobody looks; in maintenance nobody looks
+    at the app, and where all apps of the host are, nobody at the host either.
 
     Returns the events that are to be fired, mostly none: ``[{"tag": "api/bad", "probe": "api", "state": "bad", "clear"
     or "reminder", "value", "threshold", "message", "since", "time"}]``, of any app but ``globoapp`` with ``app``.
@@ -77,13 +78,17 @@ def look(minion: Minion, memory: Memory) -> list[dict[str, Any]]:
     if memory.tracks is None:
         memory.tracks = {probe: {"open": True, **track} for probe, track in opened(minion).items()}
     _looked(memory)
-    if lock.holder(memory.layout.lock) is not None:
+    held = maintenance.current(memory.layout) is not None
+    rest = held and all(maintenance.current(beside) for beside in memory.beside)
+    if lock.holder(memory.layout.lock) is not None or rest:
         for track in memory.tracks.values():
             track["run"] = 0
         return []
     settings, events = thresholds.settle(minion.pillar_section.get("monitor")), []
     for probe in probes.PROBES if memory.host else (API,):
         began = time.monotonic()
+        if probe == API and held:
+            continue
         if settings[probe] is False or began < memory.due.get(probe, 0):
             continue
         sample = probes.sample(probe, settings[probe], memory)

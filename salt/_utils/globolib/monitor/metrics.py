@@ -44,6 +44,7 @@ OF_APP: Gauges = (
         "Time to the answer of the health check.",
         lambda app: None if app["latency_ms"] is None else app["latency_ms"] / 1000,
     ),
+    ("globoapp_maintenance", "1 while the app is in maintenance.", lambda app: int(bool(app["maintenance"]))),
     ("globoapp_open_alerts", "Alerts that are open.", lambda app: len(app["alerts"])),
     (
         "globoapp_last_deploy_timestamp_seconds",

@@ -6,7 +6,7 @@ from typing import Any
 
 import psutil
 
-from globolib import files, ledger, lock
+from globolib import files, ledger, lock, maintenance
 from globolib.apps import DEFAULT, subject
 from globolib.minion import Minion
 from globolib.monitor import look, probes, thresholds
@@ -19,6 +19,7 @@ NOTHING: Mapping[str, Any] = {
     "version": None,
     "port": None,
     "deploying": None,
+    "maintenance": None,
 }
 
 
@@ -114,10 +115,12 @@ def _part(minion: Minion, health: Mapping[str, Any]) -> dict[str, Any]:
     """What a report says of one app."""
     memory = look.begin(minion)
     target = probes.deployed(memory)
+    held = maintenance.current(memory.layout)
     return {
         "health": dict(health),
         "version": target.version if target else None,
         "port": target.listen.port or None if target else None,
         **({"address": str(target.listen)} if target and target.listen.path else {}),
         "deploying": lock.holder(memory.layout.lock),
+        "maintenance": held.shown if held else None,
     }

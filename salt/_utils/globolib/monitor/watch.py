@@ -181,7 +181,7 @@ class Watch:
         app
             Which of its apps; without it ``globoapp``.
 
-        Returns ``"now"`` (it was told to), ``"wait"``, ``"over"`` (given up) or ``"well"``.
+        Returns ``"now"`` (it was told to), ``"wait"``, ``"over"`` (given up), ``"maintenance"`` or ``"well"``.
         """
         name = incoming.app(app)
         if name is None or not self._heard(minion, name):
@@ -194,6 +194,8 @@ class Watch:
                 if again:
                     self.store.put(*place, known)
                 return "well"
+            if incoming.in_maintenance(self.store.get("servers", minion), name, time.time()):
+                return "maintenance"
             # What could not be healed is left to a person. What could, and died too often, may be healed again when
             # the 10 minutes have passed.
             if known["gave_up"] and not known["last"].startswith("healed"):
@@ -314,6 +316,7 @@ class Watch:
             self._edge(minion, what, "clear", {"message": "the health check found nothing wrong"})
         # A deploy that is under way, or that ended while the check looked, is no alert.
         settled = version is not None and version == part["version"] and not part["deploying"]
+        settled = settled and not part["maintenance"]
         if settled and not health["healthy"] and not {subject("api", app), what} & set(bad):
             self._edge(minion, what, "bad", {"message": "; ".join(health["problems"])})
 
@@ -342,12 +345,20 @@ class Watch:
         silent
             ``{host: time of the last report, or None}`` of the servers that have missed three.
 
-        Returns those that had reported before.
+        Returns those that had reported before, without those in maintenance with all of their apps.
         """
-        gone = {host: heard for host, heard in silent.items() if heard}
+        gone = {host: heard for host, heard in silent.items() if heard and not self._is_held(host)}
         for host, heard in gone.items():
             self._edge(host, "silent", "bad", {"message": f"not heard of since {heard}", "since": heard})
         return gone
+
+    def _is_held(self, host: str) -> bool:
+        known, now = self.store.get("servers", host) or {}, time.time()
+        report = incoming.report(known.get("report"), "")
+        if isinstance(report, str):
+            return False
+        own = [DEFAULT] if report["version"] or not report["apps"] else []
+        return all(incoming.in_maintenance(known, app, now) for app in [*own, *report["apps"]])
 
     def expire(self) -> int:
         """Forget alerts that ended more than 400 days ago, and deploys beyond 2,000 of a server. Returns how many."""

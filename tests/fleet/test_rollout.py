@@ -141,6 +141,7 @@ def test_nothing_switches_unless_all_can(webs):
 
 def test_a_release_that_is_sick_on_one_server_takes_the_others_back(webs, tmp_path):
     web1, web2 = webs
+    web1.fleet.heal(False, site(soak=3))  # it is to be sick before that is over
     with release(tmp_path, "9.60", after=SICK_ON_WEB2), Load(web1.url()) as load:
         words = ("version=9.60", "target=web*", "on_failure=rollback")
         code, rolling = whole(web1.fleet, "rollout", *words)

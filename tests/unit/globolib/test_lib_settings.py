@@ -83,6 +83,8 @@ def test_what_a_person_is_shown():
 
 @given(st.lists(st.sampled_from(WRONG), unique_by=lambda wrong: wrong[0], min_size=1))
 def test_all_problems_are_told_at_once(wrong):
+    if any(str(value).startswith("unix:") for _, value, _ in wrong):  # then the port means nothing
+        wrong = [each for each in wrong if each[0] != "port"]
     resolution = resolve({"globoapp": {"version": "1.0", **{key: value for key, value, _ in wrong}}})
     assert len(resolution.problems) == len(wrong)
     assert resolution.invalid == {key for key, _, _ in wrong}

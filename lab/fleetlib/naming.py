@@ -83,7 +83,7 @@ def free_subnet(candidates, taken):
 
 
 def address(host, subnet):
-    """Returns the address (str) of a host in a subnet: .10 for the master, .10 + N for webN, .211 for db, .212 for lb."""
+    """Returns the address (str) of a host in a subnet: .10 for master, .10 + N for webN, .211 for db, .212 for lb."""
     return str(subnet[10 + number(host)])
 
 

@@ -75,8 +75,9 @@ class Backend:
 
 
 class HAProxy:
-    """HAProxy in the directory work (Path) with backend "api" of {name: Backend}; `socket` is its runtime socket, `entry` takes
-    requests.
+    """HAProxy in the directory work (Path) with a backend "api" of {name: Backend}.
+
+    `socket` is its runtime socket, `entry` takes requests.
     """
 
     def __init__(self, work, servers, level="admin"):

@@ -24,7 +24,7 @@ haproxy.cfg has the backends of pillar:
     - context: {backends: {{ wanted.backends | tojson }}}
     - mode: "0644"
     # HAProxy reads it before it is put in place.
-    - check_cmd: haproxy -c -q -f
+    - check_cmd: haproxy -c -f
     - require:
       - pkg: haproxy is installed
 

@@ -1,14 +1,16 @@
 """HAProxy before the web servers: a rollout takes each out of it for its deploy; clients come by HAProxy alone."""
 
 import json
+import shlex
 import signal
 import time
 
 import debs
 import pytest
+from documents import examples, public_functions
 from haproxy import PACKAGES
 from load import Load
-from machines import Fleet
+from machines import CHECKOUT, Fleet
 from polling import until
 from server import Server, all_green, apply, ask
 from test_rollout import Rolling, deploying, drivers, whole
@@ -81,6 +83,14 @@ def journal(lb, since):
 def test_a_second_run_and_a_dry_one_change_nothing(lb):
     assert lb.apply_states().green().changed == []
     assert lb.apply_states(test=True).results == {True}
+
+
+def test_the_examples_of_its_functions(lb, webs):
+    for text in public_functions(CHECKOUT / "salt/_modules/globoapp_balancer.py").values():
+        for line in examples(text):
+            done = lb.fleet.run(*shlex.split(line), check=False)
+            assert (done.returncode, "ERROR" in done.stdout) == (0, False), done.stdout
+    assert lb.statuses() == {"web1": "UP", "web2": "UP"}
 
 
 def test_somebody_elses_configuration_is_left_alone(lb):

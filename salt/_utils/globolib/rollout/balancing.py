@@ -89,8 +89,7 @@ def _all_balanced(work: Work, name: str) -> None:
     else:
         then = {words.DONE: words.NOT_BACK, words.STAGED: words.FAILED, words.ASKED: words.REFUSED}
         told = f"not taken back by {stuck}"
-        first, *rest = server.why.splitlines() or [""]
-        why = "\n".join([f"{first}; {told}" if first else told, *rest])
+        why = "\n".join([f"{server.reason}; {told}" if server.why else told, *server.why.splitlines()[1:]])
         work.set(name, state=then.get(server.then, server.then), then="", since=work.now, why=why)
 
 

@@ -120,7 +120,7 @@ def _backend_problems(place: str, given: Mapping[str, Any]) -> list[str]:
     if not isinstance(check, Mapping) or set(check) - set(CHECK):
         return [*found, f"{place}:check is {check!r}: a mapping of path and status"]
     path, status = {**CHECK, **check}["path"], {**CHECK, **check}["status"]
-    if not isinstance(path, str) or not re.match(r"/[!-~]*\Z", path):
+    if not isinstance(path, str) or not re.match(r"/[A-Za-z0-9/_.~%?&=+,:;@-]*\Z", path):
         found.append(f"{place}:check:path is {path!r}: the path of the app's health page, like /status/")
     if isinstance(status, bool) or not isinstance(status, int) or not 100 <= status <= 599:
         found.append(f"{place}:check:status is {status!r}: the status that it answers with, a whole number")

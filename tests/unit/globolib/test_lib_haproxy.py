@@ -231,6 +231,7 @@ SERVERS = {"web1": "10.0.0.1:8000"}
             "api:check is {'pth': '/'}: a mapping of path and status",
         ),
         ({"api": {"servers": SERVERS, "check": {"path": "/a b"}}}, "api:check:path is '/a b': the path of the app's"),
+        ({"api": {"servers": SERVERS, "check": {"path": "/#"}}}, "api:check:path is '/#': the path of the app's"),
         ({"api": {"servers": SERVERS, "check": {"status": "200"}}}, "api:check:status is '200': the status"),
     ],
 )

@@ -66,9 +66,9 @@ def ask(question: str, path: str = SOCKET) -> str:
             line.connect(path)
             line.sendall(question.encode() + b"\n")
             return b"".join(_parts(line, until)).decode("utf-8", "replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, ConnectionRefusedError):
         raise Failure(
-            f"{path} is not there: HAProxy does not run (systemctl status haproxy), or its configuration has no "
+            f"nobody listens at {path}: HAProxy does not run (systemctl status haproxy), or its configuration has no "
             f"'stats socket {path} level admin'"
         ) from None
     except PermissionError:

@@ -76,7 +76,10 @@ def _matching(target, tgt_type):
 
 
 def _balancer(minion, app):
-    """The setting ``balancer`` of an app, by the pillar of a server as this master renders it now."""
+    """
+    The setting ``balancer`` of an app, by the pillar of a server as this master renders it now: what the master has in
+    its cache may have come with an override of the minion's own, which must take no other server out.
+    """
     pillar = __salt__["pillar.show_pillar"](minion)
     if "_errors" in pillar:
         raise Failure(f"the pillar of {minion} has errors: {'; '.join(map(str, pillar['_errors']))}")

@@ -204,7 +204,7 @@ def foretold(
 ) -> dict[str, Any]:
     """``test=True``: who would go when, and what each would do."""
     options = books.options(given)
-    rollout = master.book.begun(version, servers, meant, options)
+    rollout = _with_balancers(master, master.book.begun(version, servers, meant, options))
     about = {} if meant.app == apps.DEFAULT else {"app": meant.app}
     pillar = {"version": version, **about}
     returns = master.connect().cmd(
@@ -218,9 +218,11 @@ def foretold(
     each = {name: _would(returns.get(name)) for name in rollout.servers}
     moving = [name for name, told in each.items() if told != "nothing"]
     first, rest = moving[: options.first], moving[options.first :]
+    behind = {name: ", ".join(one.balancers) for name, one in rollout.servers.items() if one.balancers}
     return {
         "version": version,
         "servers": each,
+        **({"taken out of": behind} if behind else {}),
         "first": first,
         f"then, {options.at_once(len(moving))} at once": rest,
         "retcode": 0,

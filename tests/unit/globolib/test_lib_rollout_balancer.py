@@ -201,7 +201,8 @@ def test_who_is_out_when_it_is_cut_is_taken_back_by_resume(cut):
     world.rollout = engine.resumed(loaded(world.rollout.record), world.now)
     world.turn()
     assert (world.sent, world.rollout.servers["web1"].state) == ([TakeBack("web1", 0)], "returning")
-    world.balanced("web1").answer().staged()
+    assert world.balanced("web1").asked == ["web1"], "at once, and not before"
+    world.answer().staged()
     while world.phase == words.ROLLING:
         for name in world.rollout.names(words.DRAINING, words.RETURNING):
             world.balanced(name)

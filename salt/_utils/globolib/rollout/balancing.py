@@ -84,7 +84,7 @@ def _all_balanced(work: Work, name: str) -> None:
     if server.state == words.DRAINING:
         work.put([name], words.FAILED if stuck else words.DRAINED, why=stuck)
     elif not stuck:
-        work.set(name, out=False, then="")
+        work.set(name, out=False, then="", asked=0.0)
         work.put([name], server.then)
     else:
         then = {words.DONE: words.NOT_BACK, words.STAGED: words.FAILED, words.ASKED: words.REFUSED}

@@ -27,6 +27,7 @@ def parser():
     up.add_argument("--web", type=_count, default=2, metavar="N", help="web servers with Debian 12 (default 2)")
     up.add_argument("--trixie", type=_count, default=0, metavar="N", help="web servers with Debian 13 beside those")
     up.add_argument("--db", action="store_true", help="a machine with Debian's PostgreSQL, for versions that need one")
+    up.add_argument("--lb", action="store_true", help="a machine for a load balancer: a minion with nothing on it")
     down = commands.add_parser("down", help="leave no process, mount, interface or file of the fleet")
     down.add_argument("--all", action="store_true", help="all fleets of this checkout, and of checkouts that are gone")
     status = commands.add_parser("status", help="names, addresses, up or not; exit code 1 when one is off")
@@ -116,7 +117,7 @@ def _change(lab, args):
     with fleet.exclusive(lab):
         these = fleet.Fleet(lab)
         if args.command == "up":
-            these.up(naming.wanted_hosts(args.web, args.trixie, database=args.db))
+            these.up(naming.wanted_hosts(args.web, args.trixie, database=args.db, balancer=args.lb))
             steps.say(f"up after {time.monotonic() - begin:.1f} s")
             return _status(lab, False)
         if args.command == "down":

@@ -104,7 +104,7 @@ def layers(suite, role):
 
     Args:
         suite: Debian's name.
-        role: "master", "web" or "db".
+        role: "master", "web", "db" or "lb".
     """
     base = Layer("base", suite, FINISH_BASE + " ".join([*packages("base"), *DPKG_OPTIONS]))
     salt_recipe = "".join((LAB / "provision" / name).read_text() for name in ("salt.sh", "salt.txt"))

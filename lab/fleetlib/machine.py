@@ -14,7 +14,7 @@ SLICE = "globoapp-lab"
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine of a lab. name is "master", "webN" or "db", suite its Debian, address a str."""
+    """A machine of a lab. name is "master", "webN", "db" or "lb", suite its Debian, address a str."""
 
     lab: naming.Lab
     name: str

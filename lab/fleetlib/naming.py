@@ -15,6 +15,8 @@ SUITES = ("bookworm", "trixie")
 MAX_WEB = 200
 # The machine with the database that an app may need.
 DATABASE = "db"
+# The machine for a load balancer before the web servers.
+BALANCER = "lb"
 SUBNETS = 64 * 256
 
 
@@ -81,7 +83,7 @@ def free_subnet(candidates, taken):
 
 
 def address(host, subnet):
-    """Returns the address (str) of a host in a subnet: .10 for the master, .10 + N for webN, .211 for db."""
+    """Returns the address (str) of a host in a subnet: .10 for master, .10 + N for webN, .211 for db, .212 for lb."""
     return str(subnet[10 + number(host)])
 
 
@@ -91,12 +93,12 @@ def gateway(subnet):
 
 
 def role(host):
-    """Returns what a host is by its name: "master", "web" or "db"."""
-    return host if host in ("master", DATABASE) else "web"
+    """Returns what a host is by its name: "master", "web", "db" or "lb"."""
+    return host if host in ("master", DATABASE, BALANCER) else "web"
 
 
 def number(host):
-    """Returns the place of a host in its fleet: 0 for "master", N for "webN", and the one after those for "db".
+    """Returns the place of a host in its fleet: 0 for "master", N for "webN", and those after them for "db" and "lb".
 
     Raises:
         ValueError: for any other name.
@@ -105,13 +107,15 @@ def number(host):
         return 0
     if host == DATABASE:
         return MAX_WEB + 1
+    if host == BALANCER:
+        return MAX_WEB + 2
     match = re.fullmatch(r"web([1-9][0-9]*)", host)
     if not match or int(match[1]) > MAX_WEB:
-        raise ValueError(f"no host {host!r}: hosts are master, {DATABASE}, web1, web2 ... web{MAX_WEB}")
+        raise ValueError(f"no host {host!r}: hosts are master, {DATABASE}, {BALANCER}, web1, web2 ... web{MAX_WEB}")
     return int(match[1])
 
 
-def wanted_hosts(web, trixie, suite="bookworm", database=False):
+def wanted_hosts(web, trixie, suite="bookworm", database=False, balancer=False):
     """Returns the hosts of a fleet and the Debian of each: {"master": "bookworm", "web1": "bookworm", ...}.
 
     Args:
@@ -119,11 +123,13 @@ def wanted_hosts(web, trixie, suite="bookworm", database=False):
         trixie: how many web servers with Debian 13 beside those; they come last.
         suite: Debian of the others.
         database: whether there is a machine with PostgreSQL.
+        balancer: whether there is a machine for a load balancer.
     """
     hosts = {"master": suite}
     for number in range(1, web + trixie + 1):
         hosts[f"web{number}"] = suite if number <= web else "trixie"
-    return {**hosts, DATABASE: suite} if database else hosts
+    more = {DATABASE: database, BALANCER: balancer}
+    return {**hosts, **{name: suite for name, wanted in more.items() if wanted}}
 
 
 def hosts_file(host, addresses):

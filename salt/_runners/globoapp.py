@@ -15,7 +15,7 @@ import salt.cache  # noqa: E402
 import salt.client  # noqa: E402
 import salt.utils.event  # noqa: E402
 import salt.utils.minions  # noqa: E402
-from globolib import files  # noqa: E402
+from globolib import apps, files  # noqa: E402
 from globolib.errors import Failure  # noqa: E402
 from globolib.monitor import inventory as records  # noqa: E402
 from globolib.monitor import metrics as exposition  # noqa: E402
@@ -75,6 +75,18 @@ def _matching(target, tgt_type):
     return sorted(found["minions"])
 
 
+def _balancer(minion, app):
+    """
+    The setting ``balancer`` of an app, by the pillar of a server as this master renders it now: what the master has in
+    its cache may have come with an override of the minion's own, which must take no other server out.
+    """
+    pillar = __salt__["pillar.show_pillar"](minion)
+    if "_errors" in pillar:
+        raise Failure(f"the pillar of {minion} has errors: {'; '.join(map(str, pillar['_errors']))}")
+    section = apps.view(pillar, app, False).get("globoapp") if app in apps.names(pillar) else None
+    return section.get("balancer") if isinstance(section, dict) else None
+
+
 def _rolling(function, *args):
     """What a function of rollouts says, with what it needs of this master; where salt-run runs a person reads along."""
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True) as bus:
@@ -85,6 +97,8 @@ def _rolling(function, *args):
             bus.fire_event,
             sys.stdout if __opts__.get("__cli") == "salt-run" else None,
             __opts__.get("output") or "",
+            _balancer,
+            lambda: _matching("*", "glob"),
         )
         return _call(function, master, *args)
 

@@ -13,9 +13,10 @@ from machines import CHECKOUT
 class Load:
     """Clients of some addresses while a `with` block runs; afterwards `seen` is the report."""
 
-    def __init__(self, *urls, rate=100, connections=32):
+    def __init__(self, *urls, rate=100, connections=32, at_least=0):
         self.command = [sys.executable, str(CHECKOUT / "bench/load.py"), *urls, "--announce"]
         self.command += [f"--rate={rate}", f"--connections={connections}", "--samples"]
+        self.command += [f"--at-least={at_least}"]
         self.urls, self.seen = urls, None
 
     def __enter__(self):
@@ -29,7 +30,7 @@ class Load:
 
     def __exit__(self, kind, error, trace):
         self.process.send_signal(signal.SIGTERM)
-        self.seen = json.loads(self.process.communicate(timeout=60)[0])
+        self.seen = json.loads(self.process.communicate(timeout=600)[0])
 
     def assert_nothing_lost(self):
         """Fails the test when a request was lost, or when there were none."""

@@ -17,6 +17,7 @@ EXAMPLES = [
     for path in FILES
     for name, text in public_functions(path).items()
     for number, line in enumerate(examples(text))
+    if "'lb*'" not in line  # test_balancer.py has the machine
 ]
 
 

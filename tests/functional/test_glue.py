@@ -65,14 +65,16 @@ def glue(minion, loaders, pillar):
 def test_what_a_person_may_call(glue):
     ours = {name for name in glue().modules if name.startswith("globo")}
     assert {name for name in ours if not name.startswith("globoapp_minion.")} == {
-        f"globoapp.{name}" for name in PEOPLES
+        *(f"globoapp.{name}" for name in PEOPLES),
+        *(f"globoapp_balancer.{name}" for name in ("drain", "ready", "settings", "state")),
     }
 
 
 def test_what_only_machines_call_is_documented(glue):
     modules = glue().modules
     for name in (name for name in modules if name.startswith("globo")):
-        assert f"salt 'web*' {name}" in modules[name].__doc__, f"{name} has no example"
+        target = "lb*" if name.startswith("globoapp_balancer.") else "web*"
+        assert f"salt '{target}' {name}" in modules[name].__doc__, f"{name} has no example"
         assert "CLI Example:" in modules[name].__doc__
 
 

@@ -11,7 +11,7 @@ import artifact
 import pytest
 import salt.loader
 from bare import ROOTS
-from globolib import maintenance
+from globolib import balancer, haproxy, maintenance
 from globolib.settings import Settings
 from globolib.steps import is_of
 from pillars import WRONG
@@ -264,6 +264,44 @@ def test_the_top_file_is_for_web_servers(minion, minion_id, top):
     options["id"] = minion_id
     options["grains"] = {"id": minion_id}
     assert salt.loader.minion_mods(options)["state.show_top"]() == top
+
+
+# A load balancer.
+
+BALANCER = {"globoapp_balancer": {"api": {"servers": {"web1": "10.0.0.1:8000"}, "check": {"path": "/a?b=c"}}}}
+
+
+def test_a_load_balancer_has_its_states_by_its_pillar(minion, loaders):
+    options = {**copy.deepcopy(minion.config), "id": "any", "grains": {"id": "any"}, "pillar": BALANCER}
+    assert salt.loader.minion_mods(options)["state.show_top"]() == {"base": ["globoapp_balancer"]}
+    low = loaders.modules.state.show_low_sls("globoapp_balancer", pillar=BALANCER)
+    assert [function for _, function in steps(low)] == ["pkg.installed", "file.managed", "service.running"]
+    (managed,) = (one for one in low if one["fun"] == "managed")
+    assert managed["context"]["backends"]["api"]["check"] == {"path": "/a?b=c", "status": 200}
+
+
+def test_its_configuration_is_written_from_them(loaders, tmp_path):
+    shop = {"bind": [":81", "*:443 ssl crt /x.pem"], "servers": {"a": "[::1]:9000"}}
+    backends, problems = balancer.backends({**BALANCER["globoapp_balancer"], "shop": shop})
+    assert problems == []
+    source = "salt://globoapp_balancer/haproxy.cfg.jinja"
+    done = loaders.states.file.managed(
+        str(tmp_path / "haproxy.cfg"), source=source, template="jinja", context={"backends": backends}
+    )
+    assert done.result is True, done.comment
+    text = (tmp_path / "haproxy.cfg").read_text()
+    assert haproxy.foreign("", str(tmp_path / "haproxy.cfg")) is None
+    for line in ("server web1 10.0.0.1:8000", "bind *:443 ssl crt /x.pem", "frontend shop", "server a [::1]:9000"):
+        assert f"{line}\n" in text
+    assert "uri /a?b=c ver" in text
+
+
+@pytest.mark.parametrize("given", [None, "x", {"api": {}}, {"a\n b: c": {}}, {"api": {"servers": {"a: b": "\"'"}}}])
+def test_a_load_balancer_with_bad_pillar_says_so_and_has_no_other_state(loaders, given):
+    run = loaders.modules.state.sls("globoapp_balancer", pillar={"globoapp_balancer": given})
+    (state,) = getattr(run, "raw", run).values()
+    assert (state["result"], state["changes"]) == (False, {})
+    assert state["comment"].startswith("Nothing was touched. To be put right first:\n  - globoapp_balancer")
 
 
 # Several apps.

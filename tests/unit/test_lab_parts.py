@@ -47,7 +47,7 @@ def test_a_subnet_that_the_host_uses_is_passed_over():
         naming.free_subnet(candidates, [ipaddress.ip_network("10.0.0.0/8")])
 
 
-@pytest.mark.parametrize(("name", "last"), [("master", 10), ("web1", 11), ("web200", 210), ("db", 211)])
+@pytest.mark.parametrize(("name", "last"), [("master", 10), ("web1", 11), ("web200", 210), ("db", 211), ("lb", 212)])
 def test_addresses(name, last):
     assert naming.address(name, ipaddress.ip_network("10.70.1.0/24")) == f"10.70.1.{last}"
 
@@ -62,10 +62,11 @@ def test_trixie_servers_come_last():
     assert naming.wanted_hosts(2, 1) == {"master": "bookworm", "web1": "bookworm", "web2": "bookworm", "web3": "trixie"}
     assert naming.wanted_hosts(0, 0) == {"master": "bookworm"}
     assert naming.wanted_hosts(0, 0, database=True) == {"master": "bookworm", "db": "bookworm"}
+    assert naming.wanted_hosts(0, 0, balancer=True) == {"master": "bookworm", "lb": "bookworm"}
 
 
 def test_what_a_host_is_by_its_name():
-    assert [naming.role(name) for name in ("master", "web1", "db")] == ["master", "web", "db"]
+    assert [naming.role(name) for name in ("master", "web1", "db", "lb")] == ["master", "web", "db", "lb"]
     assert naming.Lab(pathlib.Path("/a")).machine("db").endswith("-d")
 
 

@@ -24,7 +24,7 @@ INNER = apps.INNER
 NO_CAPACITY = Capacity()
 
 # Parts of the same pillar that monitoring owns and checks, and what the master alone reads.
-SECTIONS = ("monitor", "notify", "credentials", "catch_up")
+SECTIONS = ("monitor", "notify", "credentials", "catch_up", "balancer")
 
 
 @dataclass(frozen=True)

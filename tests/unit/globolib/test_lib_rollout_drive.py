@@ -251,7 +251,7 @@ def test_what_a_run_of_states_says(answer, ok, why):
 
 @pytest.mark.parametrize("answer", ["'globoapp_minion.deployed' is not available.", None, {"version": 7, "lines": [1]}])
 def test_a_server_that_has_none_of_this_code_has_nothing(answer):
-    told = Fleet._returned(command.engine.Ask, "web1", "7", answer)
+    told = Fleet._returned(command.engine.Ask(["web1"]), "web1", "7", answer)
     assert (told.version, told.deploying, list(told.jobs), list(told.lines)) == (None, None, [], [])
 
 

@@ -43,7 +43,7 @@ class World:
         for action in actions:
             if isinstance(action, Stage):
                 self.take(Sent(tuple(action.servers), f"j{next(self.jids)}"))
-            elif not isinstance(action, Ask):
+            elif isinstance(action, (Deploy, GoBack)):
                 self.take(Sent((action.server,), f"j{next(self.jids)}"))
         return self
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from globolib import apps
+from globolib import apps, balancer
 
 # Seconds, percent and milliseconds; a probe that is False is off. `every` is the pace of looking,
 # `samples` how many looks in a row make a probe bad, or clear again.
@@ -107,6 +107,8 @@ def pillar_problems(pillar: Mapping[str, Any], app: str = apps.DEFAULT) -> list[
     found = problems(section.get("monitor"), section.get("notify"))
     if not isinstance(section.get("catch_up", False), bool):
         found.append(f"globoapp:catch_up is {section['catch_up']!r}: true or false")
+    if section.get("balancer") is not None:
+        found += balancer.problems(section["balancer"])
     return [apps.place(app) + line.removeprefix(apps.DEFAULT) for line in found]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import IO, Any
 
 from globolib import apps, text
+from globolib import balancer as balancers
 from globolib.errors import Failure
 from globolib.rollout import book as books
 from globolib.rollout import engine, show
@@ -41,6 +42,10 @@ class Master:
         Where to say what happens; None where nobody reads (salt-api).
     form
         How: ``json``, or for people.
+    balancer
+        The setting ``balancer`` of an app in the pillar of a server: ``balancer(server, app)``.
+    minions
+        All whose key is accepted.
     """
 
     book: Book
@@ -49,6 +54,8 @@ class Master:
     fire: Callable[[Mapping[str, Any], str], object]
     out: IO[str] | None = sys.stdout
     form: str = ""
+    balancer: Callable[[str, str], Any] = lambda server, app: None
+    minions: Callable[[], Collection[str]] = lambda: ()
 
     def teller(self) -> show.Lines:
         """What says what happens."""
@@ -103,9 +110,27 @@ def begin(
     master: Master, version: Any, servers: Collection[str], meant: Meant, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Roll a version out; returns the summary. Raises Failure before anything is sent."""
-    rollout = master.book.begun(version, servers, meant, books.options(given))
+    rollout = _with_balancers(master, master.book.begun(version, servers, meant, books.options(given)))
     with contextlib.closing(_Held(master.book, rollout)):
         return _driven(master, rollout)
+
+
+def _with_balancers(master: Master, rollout: Rollout) -> Rollout:
+    """The same, with what pillar says of the load balancers of each server. Raises Failure with all that is wrong."""
+    problems, known = [], set(master.minions())
+    for name in rollout.servers:
+        section = master.balancer(name, rollout.app)
+        wrong = [] if section is None else balancers.problems(section)
+        setting = None if wrong else balancers.of(section, name)
+        strange = sorted(set(setting.minions) - known) if setting else []
+        if strange:
+            wrong = [f"globoapp:balancer:minions has {', '.join(strange)}: no minion whose key is accepted"]
+        problems += [f"pillar of {name}: {apps.place(rollout.app)}{one.removeprefix(apps.DEFAULT)}" for one in wrong]
+        if setting:
+            rollout = rollout.with_servers([name], balancer=dataclasses.asdict(setting))
+    if problems:
+        raise Failure("; ".join(problems[:10]))
+    return rollout
 
 
 class _Held:
@@ -148,7 +173,7 @@ def order(master: Master, name: Any, what: str) -> dict[str, Any]:
     if not book.is_driven(rollout):
         raise Failure(f"rollout {name} is not under way: {rollout.phase}. {'; '.join(show.next_steps(rollout))}")
     book.order(rollout.id, what)
-    busy = rollout.names(*words.BUSY)
+    busy = rollout.names(*words.BUSY, *words.BALANCED)
     return {"rollout": rollout.id, "ordered": what, "still under way": busy}
 
 
@@ -179,7 +204,7 @@ def foretold(
 ) -> dict[str, Any]:
     """``test=True``: who would go when, and what each would do."""
     options = books.options(given)
-    rollout = master.book.begun(version, servers, meant, options)
+    rollout = _with_balancers(master, master.book.begun(version, servers, meant, options))
     about = {} if meant.app == apps.DEFAULT else {"app": meant.app}
     pillar = {"version": version, **about}
     returns = master.connect().cmd(
@@ -193,9 +218,11 @@ def foretold(
     each = {name: _would(returns.get(name)) for name in rollout.servers}
     moving = [name for name, told in each.items() if told != "nothing"]
     first, rest = moving[: options.first], moving[options.first :]
+    behind = {name: ", ".join(one.balancers) for name, one in rollout.servers.items() if one.balancers}
     return {
         "version": version,
         "servers": each,
+        **({"taken out of": behind} if behind else {}),
         "first": first,
         f"then, {options.at_once(len(moving))} at once": rest,
         "retcode": 0,

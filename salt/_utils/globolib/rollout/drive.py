@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from globolib.rollout import engine
 from globolib.rollout import state as words
-from globolib.rollout.engine import Event
+from globolib.rollout.events import Event, Ordered, TakeBack, Tick
 from globolib.rollout.fleet import Fleet
 from globolib.rollout.state import Rollout
 
@@ -22,8 +22,8 @@ def drive(
     ordered: Callable[[], str],
 ) -> Rollout:
     """
-    Returns the rollout as it ended: finished, stopped, paused. On Ctrl-C it is paused at once, and what is under way
-    goes on on its servers.
+    Returns the rollout as it ended: finished, stopped, paused. On Ctrl-C it is paused at once, what is under way goes
+    on on its servers, and load balancers are told to take back whom they have let go of.
 
     keep
         Stores the rollout; before anything of it is sent.
@@ -33,7 +33,7 @@ def drive(
         What a person wants meanwhile: ``pause``, ``stop`` or nothing.
     """
     try:
-        events: list[Event] = [engine.Tick()]
+        events: list[Event] = [Tick()]
         while True:
             before = rollout
             rollout, actions = engine.advance(rollout, events, time.time())
@@ -47,12 +47,14 @@ def drive(
                 events = fleet.events(TURN)
             wanted = ordered()
             if wanted and wanted != rollout.ordered:
-                events.append(engine.Ordered(wanted))
-            events.append(engine.Tick())
+                events.append(Ordered(wanted))
+            events.append(Tick())
     except (KeyboardInterrupt, SystemExit):  # of Ctrl-C, salt-run's own handler makes the latter
         busy = rollout.names(*words.BUSY)
         why = f"interrupted; {', '.join(busy)} will go on by itself" if busy else "interrupted"
         before, rollout = rollout, dataclasses.replace(rollout, phase=words.PAUSED, since=time.time(), why=why)
         keep(rollout)
         tell(before, rollout)
+        for name in rollout.out:
+            fleet.carry_out(rollout, TakeBack(name, 0))
         return rollout

@@ -7,131 +7,41 @@ What it decides is in three steps: :func:`_heard` takes an event in, :func:`_tim
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from globolib.rollout import balancing
 from globolib.rollout import state as words
+from globolib.rollout.balancing import HOLD, Work
+from globolib.rollout.events import (
+    Action,
+    Answered,
+    Ask,
+    Balanced,
+    Deaf,
+    Deploy,
+    Drain,
+    Event,
+    GoBack,
+    Ordered,
+    Recorded,
+    Returned,
+    Sent,
+    Stage,
+    Tick,
+)
 from globolib.rollout.state import Rollout, Server
 
 # So many are staged at once: each fetches the artifact from the master.
 STAGED_AT_ONCE = 25
 # Seconds between two questions to a server that is silent, or whose deploy is under way.
 ASK_AGAIN = 5
-# Seconds after which a server that was busy with other states is told again.
-HOLD = 5
 # So often must a server have neither line nor job before that is believed: a return may be on its way.
 GONE = 2
 
 
-@dataclass(frozen=True)
-class Tick:
-    """Time has passed."""
-
-
-@dataclass(frozen=True)
-class Deaf:
-    """The master takes no jobs: that a server is not heard of says nothing about it."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A job was sent to these servers."""
-
-    servers: Sequence[str]
-    jid: str
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A server said what it has: ``globoapp_minion.deployed``."""
-
-    server: str
-    version: str | None = None
-    deploying: str | None = None
-    jobs: Sequence[str] = ()
-    lines: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass(frozen=True)
-class Returned:
-    """The job of a server ended; ``ok`` is None where it was busy with something else."""
-
-    server: str
-    jid: str | None
-    ok: bool | None
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A ledger line of a server came."""
-
-    server: str
-    line: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Ordered:
-    """A person wants it to ``pause`` or to ``stop``."""
-
-    what: str
-
-
-Event = Tick | Deaf | Sent | Answered | Returned | Recorded | Ordered
-
-
-@dataclass(frozen=True)
-class Ask:
-    """Have these servers say what they have."""
-
-    servers: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Have these servers get the release ready, and try it."""
-
-    servers: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Deploy:
-    """Have this server deploy."""
-
-    server: str
-
-
-@dataclass(frozen=True)
-class GoBack:
-    """Have this server go back to a version."""
-
-    server: str
-    version: str
-
-
-Action = Ask | Stage | Deploy | GoBack
-
-
-@dataclass
-class _Work:
-    """What one step of the machine is about to answer with."""
-
-    rollout: Rollout
-    now: float
-    actions: list[Action] = field(default_factory=list)
-
-    def put(self, names: Sequence[str], state: str, **changes: Any) -> None:
-        """Give servers another state."""
-        self.rollout = self.rollout.with_servers(names, state=state, since=self.now, **changes)
-
-    def phase(self, phase: str, why: str = "") -> None:
-        """Give the rollout another phase."""
-        self.rollout = dataclasses.replace(self.rollout, phase=phase, since=self.now, why=why)
-
-
 def advance(rollout: Rollout, events: Sequence[Event], now: float) -> tuple[Rollout, list[Action]]:
     """What becomes of a rollout, and what is to be done. One that has ended hears what comes late, and does nothing."""
-    work = _Work(rollout, now)
+    work = Work(rollout, now)
     for event in events:
         _heard(work, event)
     if work.rollout.phase not in words.ENDED:
@@ -148,21 +58,26 @@ def resumed(rollout: Rollout, now: float) -> Rollout:
     again = rollout.with_servers(
         rollout.servers, state=words.ASKED, since=now, heard=0.0, asked=0.0, hold=0.0, began=0.0, gone=0, why=""
     )
+    again = balancing.returning(again, dict.fromkeys(rollout.out, words.ASKED), now)
     return dataclasses.replace(again, phase=words.ASKING, since=now, ordered="", why="")
 
 
 def reverted(rollout: Rollout, now: float) -> Rollout:
     """The same rollout on its way back; what a cut has left half way is told again."""
     again = rollout.with_servers(
-        rollout.names(words.REVERTING, words.NOT_REVERTED), state=words.DONE, since=now, gone=0
+        rollout.names(words.REVERTING, words.NOT_REVERTED, words.NOT_BACK), state=words.DONE, since=now, gone=0
     )
+    half = {words.DRAINING: words.STAGED, words.DRAINED: words.STAGED, words.DEPLOYING: words.UNCLEAR}
+    others = {name: again.servers[name] for name in again.out if again.servers[name].state != words.DONE}
+    then = {name: one.then or half.get(one.state, one.state) for name, one in others.items()}
+    again = balancing.returning(again, then, now)
     return dataclasses.replace(again, phase=words.GOING_BACK, since=now, ordered="", why="a person wanted it")
 
 
 # What comes in.
 
 
-def _heard(work: _Work, event: Event) -> None:
+def _heard(work: Work, event: Event) -> None:
     rollout, now = work.rollout, work.now
     if isinstance(event, Sent):
         work.rollout = rollout.with_servers(event.servers, jid=event.jid, heard=now, asked=now)
@@ -173,6 +88,11 @@ def _heard(work: _Work, event: Event) -> None:
             work.rollout = dataclasses.replace(rollout, ordered=event.what)
     elif not isinstance(event, Tick) and event.server in rollout.servers:
         server = rollout.servers[event.server]
+        if isinstance(event, Balanced):
+            balancing.heard(work, event, server)
+            return
+        if server.state == words.RETURNING:  # what comes late changes what it is afterwards
+            server = dataclasses.replace(server, state=server.then)
         if isinstance(event, Answered):
             _answered(work, event, server)
         elif isinstance(event, Recorded):
@@ -182,7 +102,7 @@ def _heard(work: _Work, event: Event) -> None:
             _returned(work, event, server)
 
 
-def _answered(work: _Work, event: Answered, server: Server) -> None:
+def _answered(work: Work, event: Answered, server: Server) -> None:
     name, rollout = event.server, work.rollout
     work.rollout = rollout.with_servers([name], heard=work.now)
     own = [line for line in event.lines if server.jid and line.get("jid") == server.jid]
@@ -204,7 +124,7 @@ def _answered(work: _Work, event: Answered, server: Server) -> None:
         _followed(work, event, server)
 
 
-def _followed(work: _Work, event: Answered, server: Server) -> None:
+def _followed(work: Work, event: Answered, server: Server) -> None:
     """A server with a job answers, and what is to come of that is not there (yet)."""
     if event.deploying or server.jid in event.jobs:
         return
@@ -220,7 +140,7 @@ def _followed(work: _Work, event: Answered, server: Server) -> None:
         work.put([event.server], then.get(server.state, words.REFUSED), why=why)
 
 
-def _recorded(work: _Work, name: str, server: Server, line: Mapping[str, Any]) -> None:
+def _recorded(work: Work, name: str, server: Server, line: Mapping[str, Any]) -> None:
     """The truth about a server's deploy, also where it comes late."""
     well, failed = line.get("result") == "success", line.get("failed") or [str(line.get("result"))]
     why = "" if well else str(failed[0])
@@ -234,7 +154,7 @@ def _recorded(work: _Work, name: str, server: Server, line: Mapping[str, Any]) -
         work.put([name], words.DONE if well else words.FAILED, why=why, line=kept, heard=work.now)
 
 
-def _returned(work: _Work, event: Returned, server: Server) -> None:
+def _returned(work: Work, event: Returned, server: Server) -> None:
     name, now, deadline = event.server, work.now, work.rollout.options.deadline
     if server.state == words.STAGING:
         if event.ok is None:
@@ -258,7 +178,8 @@ def _returned(work: _Work, event: Returned, server: Server) -> None:
 # What did not come.
 
 
-def _timed(work: _Work) -> None:
+def _timed(work: Work) -> None:
+    balancing.timed(work)
     wait, deadline = work.rollout.options.wait, work.rollout.options.deadline
     for name, server in work.rollout.servers.items():
         quiet = work.now - server.heard > wait
@@ -286,14 +207,15 @@ def _timed(work: _Work) -> None:
 # What is to be done.
 
 
-def _next(work: _Work) -> None:
+def _next(work: Work) -> None:
     _ask(work)
+    balancing.take_back(work)
     if work.rollout.ordered and work.rollout.phase in (words.ASKING, words.PREPARING, words.ROLLING):
         work.phase(words.STOPPING, "")
     _PHASES[work.rollout.phase](work)
 
 
-def _ask(work: _Work) -> None:
+def _ask(work: Work) -> None:
     """Ask who has not been heard, and who is busy: all in one job."""
     rollout, now = work.rollout, work.now
     asked = {
@@ -307,14 +229,14 @@ def _ask(work: _Work) -> None:
         work.actions.append(Ask(due))
 
 
-def _listed(work: _Work, names: Sequence[str]) -> str:
+def _listed(work: Work, names: Sequence[str]) -> str:
     shown = [f"{name} ({work.rollout.servers[name].reason})" for name in names[:5]]
     more = [f"and {len(names) - 5} more"] if len(names) > 5 else []
     return ", ".join([*shown, *more])
 
 
-def _asking(work: _Work) -> None:
-    if work.rollout.names(words.ASKED):
+def _asking(work: Work) -> None:
+    if work.rollout.names(words.ASKED, words.RETURNING):
         return
     silent = work.rollout.names(words.SILENT, words.REFUSED)
     if silent:
@@ -323,7 +245,7 @@ def _asking(work: _Work) -> None:
         work.phase(words.PREPARING)
 
 
-def _preparing(work: _Work) -> None:
+def _preparing(work: Work) -> None:
     rollout = work.rollout
     room = STAGED_AT_ONCE - len(rollout.names(words.STAGING))
     due = [name for name in rollout.names(words.READY) if rollout.servers[name].hold <= work.now][:room]
@@ -340,20 +262,22 @@ def _preparing(work: _Work) -> None:
         work.phase(words.ROLLING)
 
 
-def _rolling(work: _Work) -> None:
+def _rolling(work: Work) -> None:
     rollout, options = work.rollout, work.rollout.options
-    failures, unclear = rollout.names(*words.FAILURES), rollout.names(words.UNCLEAR)
-    if len(failures) > options.failures or unclear:
+    ends = [server.then or server.state for server in rollout.servers.values()]
+    if sum(end in words.FAILURES for end in ends) > options.failures or words.UNCLEAR in ends:
         work.phase(words.STOPPING)
         return
     led = [name for name, server in rollout.servers.items() if server.state not in (words.HAD, words.SKIPPED)]
     first = {name: rollout.servers[name] for name in led[: options.first]}
-    waiting, busy = rollout.names(words.STAGED), rollout.names(words.DEPLOYING)
+    waiting, busy = rollout.names(words.STAGED), rollout.names(words.DEPLOYING, *words.BALANCED)
     if not waiting and not busy:
         missing = [name for name, server in rollout.servers.items() if server.state not in words.HAS_IT]
         work.phase(words.FINISHED, f"without {_listed(work, missing)}" if missing else "every server has it")
         return
-    if any(server.state in (words.STAGED, words.DEPLOYING) for server in first.values()):
+    for name in rollout.names(words.DRAINED):
+        _deploy(work, name)
+    if any(server.state in (words.STAGED, words.DEPLOYING, *words.BALANCED) for server in first.values()):
         due = [name for name in waiting if name in first]
     elif work.now < max((server.since for server in first.values()), default=0) + options.pause:
         due = []
@@ -361,15 +285,25 @@ def _rolling(work: _Work) -> None:
         due = waiting[: max(0, options.at_once(len(led)) - len(busy))]
     for name in due:
         server = rollout.servers[name]
-        if server.hold <= work.now:
-            work.put([name], words.DEPLOYING, heard=work.now, asked=work.now, gone=0, began=server.began or work.now)
-            work.actions.append(Deploy(name))
+        if server.hold <= work.now and server.balancers:
+            told = {"pending": server.balancers, "stuck": (), "asked": work.now, "note": ""}
+            work.put([name], words.DRAINING, out=True, **told)
+            work.actions.append(Drain(name))
+        elif server.hold <= work.now:
+            _deploy(work, name)
 
 
-def _stopping(work: _Work) -> None:
+def _deploy(work: Work, name: str) -> None:
+    began = work.rollout.servers[name].began or work.now
+    work.put([name], words.DEPLOYING, heard=work.now, asked=work.now, gone=0, began=began)
+    work.actions.append(Deploy(name))
+
+
+def _stopping(work: Work) -> None:
     """What is under way comes to its end first."""
+    work.put(work.rollout.names(words.DRAINED), words.STAGED)
     rollout, options = work.rollout, work.rollout.options
-    if rollout.names(*words.BUSY):
+    if rollout.names(*words.BUSY, *words.BALANCED):
         return
     failures, unclear = rollout.names(*words.FAILURES), rollout.names(words.UNCLEAR)
     if len(failures) > options.failures:
@@ -391,10 +325,11 @@ def _stopping(work: _Work) -> None:
         work.phase(words.STOPPED, "a person wanted it")
 
 
-def _going_back(work: _Work) -> None:
+def _going_back(work: Work) -> None:
     """In batches, the newest first; there is no first server to wait for."""
     rollout = work.rollout
-    waiting = sorted(rollout.names(words.DONE), key=lambda name: rollout.servers[name].since, reverse=True)
+    waiting = rollout.names(words.DONE, words.NOT_BACK)
+    waiting.sort(key=lambda name: rollout.servers[name].since, reverse=True)
     busy = rollout.names(words.REVERTING)
     for name in waiting[: max(0, rollout.options.at_once(len(rollout.servers)) - len(busy))]:
         version = rollout.servers[name].before
@@ -405,7 +340,7 @@ def _going_back(work: _Work) -> None:
         else:
             work.put([name], words.REVERTING, heard=work.now, asked=work.now, gone=0, began=work.now)
             work.actions.append(GoBack(name, version))
-    if not work.rollout.names(words.DONE, words.REVERTING):
+    if not work.rollout.names(words.DONE, words.NOT_BACK, words.REVERTING, words.RETURNING):
         work.phase(words.WENT_BACK, rollout.why)
 
 

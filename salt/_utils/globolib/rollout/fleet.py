@@ -6,7 +6,22 @@ from typing import Any, Protocol
 
 from globolib import apps, ledger, text
 from globolib.monitor import incoming
-from globolib.rollout.engine import Action, Answered, Ask, Deaf, Deploy, Event, GoBack, Recorded, Returned, Sent, Stage
+from globolib.rollout.events import (
+    Action,
+    Answered,
+    Ask,
+    Balanced,
+    Deaf,
+    Deploy,
+    Drain,
+    Event,
+    GoBack,
+    Recorded,
+    Returned,
+    Sent,
+    Stage,
+    TakeBack,
+)
 from globolib.rollout.state import Rollout
 
 # How a run of states says that it did not begin since another one is under way.
@@ -56,12 +71,14 @@ class Fleet:
 
     def __init__(self, connect: Callable[[], Client], bus: Bus) -> None:
         self._connect, self._bus = connect, bus
-        self._jobs: dict[str, type] = {}
+        self._jobs: dict[str, Action] = {}
 
     def carry_out(self, rollout: Rollout, action: Action) -> list[Event]:
         """Send the job of an action. Returns what is to be taken in at once."""
+        if isinstance(action, (Drain, TakeBack)):
+            return self._balance(rollout, action)
         servers = [action.server] if isinstance(action, (Deploy, GoBack)) else list(action.servers)
-        about = {} if rollout.app == apps.DEFAULT else {"app": rollout.app}
+        about: dict[str, Any] = {} if rollout.app == apps.DEFAULT else {"app": rollout.app}
         pillar = {"version": rollout.version, **about}
         fun, args, kwargs = {
             Ask: ("globoapp_minion.deployed", [], about),
@@ -69,17 +86,32 @@ class Fleet:
             Deploy: ("state.apply", ["globoapp"], {"pillar": pillar}),
             GoBack: ("globoapp.rollback", [], {"version": getattr(action, "version", None), **about}),
         }[type(action)]
-        try:
-            jid = self._connect().cmd_async(servers, fun, args, tgt_type="list", kwarg=kwargs)
-            problem = "" if jid else "the master published no job"
-        except Exception as error:  # Salt raises what it likes where the master is away
-            jid, problem = None, f"the master takes no jobs: {text.line(str(error))}"
+        jid, problem = self._send(action, servers, fun, args, kwargs)
         if not problem:
-            self._jobs[str(jid)] = type(action)
-            return [] if isinstance(action, Ask) else [Sent(tuple(servers), str(jid))]
+            return [] if isinstance(action, Ask) else [Sent(tuple(servers), jid)]
         if isinstance(action, Ask):
             return [Deaf()]
         return [Returned(name, rollout.servers[name].jid, None, problem) for name in servers]
+
+    def _balance(self, rollout: Rollout, action: Drain | TakeBack) -> list[Event]:
+        server = rollout.servers[action.server]
+        fun, wait = ("drain", server.patience) if isinstance(action, Drain) else ("ready", action.wait)
+        args = [server.balancer["backend"], server.balancer["server"], wait]
+        _, problem = self._send(action, server.balancers, f"globoapp_balancer.{fun}", args, {})
+        return [Balanced(action.server, type(action), "", None, problem)] if problem else []
+
+    def _send(
+        self, action: Action, targets: Sequence[str], fun: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        """Publish a job; returns its id, and why there is none."""
+        try:
+            jid = self._connect().cmd_async(list(targets), fun, args, tgt_type="list", kwarg=kwargs)
+        except Exception as error:  # Salt raises what it likes where the master is away
+            return "", f"the master takes no jobs: {text.line(str(error))}"
+        if not jid:
+            return "", "the master published no job"
+        self._jobs[str(jid)] = action
+        return str(jid), ""
 
     def events(self, wait: float) -> list[Event]:
         """What has come in, within so many seconds: all that is there, or the first that comes."""
@@ -106,10 +138,15 @@ class Fleet:
         return None
 
     @staticmethod
-    def _returned(kind: type, server: str, jid: str, answer: Any) -> Event:
-        if kind is Ask:
+    def _returned(action: Action, server: str, jid: str, answer: Any) -> Event:
+        if isinstance(action, Ask):
             return answered(server, answer)
-        if kind is GoBack and isinstance(answer, Mapping):
+        if isinstance(action, (Drain, TakeBack)):  # of a load balancer
+            well = isinstance(answer, Mapping)
+            comment = str(answer.get("comment") if isinstance(answer, Mapping) else answer).removeprefix("ERROR: ")
+            plain = isinstance(answer, Mapping) and not answer.get("sessions") and answer.get("drained") is not False
+            return Balanced(action.server, type(action), server, well, "" if plain else text.line(comment))
+        if isinstance(action, GoBack) and isinstance(answer, Mapping):
             said = [answer.get("comment"), *(answer.get("failed") or [])]
             return Returned(server, jid, answer.get("result") is True, "\n".join(text.lines("\n".join(map(str, said)))))
         ok, why = _reason(answer)

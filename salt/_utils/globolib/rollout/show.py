@@ -17,7 +17,7 @@ REASON = 12
 TOLD = frozenset(
     {
         *(words.DONE, words.HAD, words.SILENT, words.SKIPPED, words.REFUSED, words.FAILED, words.LOST),
-        *(words.UNCLEAR, words.REVERTED, words.NOT_REVERTED),
+        *(words.UNCLEAR, words.REVERTED, words.NOT_REVERTED, words.NOT_BACK),
     }
 )
 
@@ -28,9 +28,10 @@ def line(name: str, server: Server, version: str) -> str:
         return f"{name} {version} had it"
     move = f"{name} {server.before or '-'} -> {version}"
     if server.state == words.REVERTED:
-        return f"{name} {version} -> {server.before} reverted"
+        return f"{name} {version} -> {server.before} reverted" + (f"; {server.why}" if server.why else "")
     if server.state == words.DONE:
-        return f"{name} {ledger.told({**server.line, 'from': server.before, 'version': version, 'result': 'success'})}"
+        told = ledger.told({**server.line, "from": server.before, "version": version, "result": "success"})
+        return f"{name} {told}" + (f"; {server.note}" if server.note else "")
     reason = server.why.splitlines()[: REASON + 1]
     return "\n    ".join([f"{move} {server.state}: {reason[0] if reason else ''}".rstrip(": "), *reason[1:]])
 
@@ -45,7 +46,9 @@ def next_steps(rollout: Rollout) -> list[str]:
     if rollout.phase in words.RESUMABLE:
         steps.append(f"{_typed('resume', rollout)}    # go on; who has {rollout.version} is skipped")
     back = [
-        name for name in rollout.names(words.DONE, words.REVERTING, words.NOT_REVERTED) if rollout.servers[name].before
+        name
+        for name in rollout.names(words.DONE, words.REVERTING, words.NOT_REVERTED, words.NOT_BACK)
+        if rollout.servers[name].before
     ]
     if rollout.phase in words.ENDED and back:
         told = f"    # back to what they had: {', '.join(back[:5])}{' ...' if len(back) > 5 else ''}"
@@ -54,6 +57,10 @@ def next_steps(rollout: Rollout) -> list[str]:
     if lost:
         # A list for salt -L has commas, and no spaces.
         steps.append(f"salt -L {','.join(lost)} globoapp.status    # what became of them")
+    for name in rollout.out:
+        balancer, minions = rollout.servers[name].balancer, ",".join(rollout.servers[name].balancers)
+        ready = f"globoapp_balancer.ready {balancer['backend']} {balancer['server']}"
+        steps.append(f"salt -L {minions} {ready}    # {name} may get no requests")
     return steps
 
 
@@ -132,7 +139,8 @@ class Table(Lines):
             else []
         )
         now, rows = time.time(), []
-        for name, server in sorted(open_ones, key=lambda each: each[1].state not in words.BUSY)[: size.lines - 4]:
+        busy = {*words.BUSY, *words.BALANCED}
+        for name, server in sorted(open_ones, key=lambda each: each[1].state not in busy)[: size.lines - 4]:
             row = f"  {name:<24.24} {server.before or '-':<8.8} {server.state:<10} {now - server.since:4.0f} s  "
             rows.append((row + server.reason)[: size.columns - 1])
         self._drawn = len(rows)

@@ -1,7 +1,7 @@
 """What a rollout is: frozen values, with a plain form for the store."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,10 @@ ASKED = "asked"  # who is there, and with what
 READY = "ready"  # answered; to be staged
 STAGING = "staging"
 STAGED = "staged"  # the release is there, tried, and nothing was switched
+DRAINING = "draining"  # its load balancers let go of it
+DRAINED = "drained"
 DEPLOYING = "deploying"
+RETURNING = "returning"  # they take it back
 DONE = "done"  # its ledger has the line
 HAD = "had it"  # before this rollout
 SILENT = "silent"  # at the start
@@ -24,10 +27,15 @@ UNCLEAR = "unclear"  # answers, and has neither the line nor a deploy under way
 REVERTING = "reverting"
 REVERTED = "reverted"
 NOT_REVERTED = "not reverted"
+NOT_BACK = "not back"  # has the version, and a load balancer gives it no requests
 
 BUSY = frozenset({STAGING, DEPLOYING, REVERTING})
 HAS_IT = frozenset({DONE, HAD})
-FAILURES = frozenset({FAILED, LOST})
+FAILURES = frozenset({FAILED, LOST, NOT_BACK})
+# It is its load balancers' turn.
+BALANCED = frozenset({DRAINING, DRAINED, RETURNING})
+# Whoever comes from these to any other state is taken back first.
+OUTSIDE = frozenset({DEPLOYING, REVERTING, *BALANCED})
 
 # A rollout.
 ASKING, PREPARING, ROLLING = "asking", "staging", "rolling"
@@ -102,6 +110,16 @@ class Server:
     line
         What its ledger has of this deploy: ``id``, ``duration``, ``probe``, ``command`` (whether a release command was
         run).
+    balancer
+        The setting ``balancer`` of its pillar when the rollout began; empty without one.
+    out
+        Whether a load balancer may give it no requests because of this rollout.
+    pending, stuck
+        The load balancers that have not answered yet; what those said that did not do what they were told.
+    then
+        What it is when they have taken it back.
+    note
+        What they said when they let go of it, where that is of interest.
     """
 
     state: str = ASKED
@@ -115,6 +133,22 @@ class Server:
     gone: int = 0
     why: str = ""
     line: Mapping[str, Any] = field(default_factory=dict)
+    balancer: Mapping[str, Any] = field(default_factory=dict)
+    out: bool = False
+    pending: Sequence[str] = ()
+    stuck: Sequence[str] = ()
+    then: str = ""
+    note: str = ""
+
+    @property
+    def balancers(self) -> Sequence[str]:
+        """The ids of its load balancers."""
+        return tuple(self.balancer.get("minions", ()))
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a load balancer is given."""
+        return float(self.balancer.get("wait", 0))
 
     @property
     def reason(self) -> str:
@@ -164,6 +198,11 @@ class Rollout:
     def succeeded(self) -> bool:
         """Whether every server of the target has the version."""
         return all(server.state in HAS_IT for server in self.servers.values())
+
+    @property
+    def out(self) -> list[str]:
+        """The servers that a load balancer may give no requests because of this rollout."""
+        return [name for name, server in self.servers.items() if server.out]
 
     @property
     def ran_command(self) -> list[str]:

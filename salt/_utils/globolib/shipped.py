@@ -34,7 +34,8 @@ def state(
         Returns the path of one of them.
     """
     minion = Minion({"cp.cache_file": fetch}, {"cachedir": "/nonexistent"}, {**pillar, SSH: dict(call)}, parse)
-    sls = [word for word in call.get("arg", []) if isinstance(word, str) and word.partition(".")[0] == TREE]
+    words = [word for word in call.get("arg", []) if isinstance(word, str) and "=" not in word]
+    sls = [name for word in words for name in word.split(",") if name.partition(".")[0] == TREE]
     files = [f"salt://{TREE}"]
     for app in minion.chosen[0]:
         files += [file for file in _files(minion.for_app(app), names) if file not in files]

@@ -29,7 +29,7 @@ def _function(name):
             __context__["retcode"] = told["retcode"]
         return told["return"]
 
-    ask.__name__, ask.__doc__ = name, f"See ``salt web1 sys.doc globoapp.{name}``."
+    ask.__name__, ask.__doc__ = name, f"See {name} in salt/_modules/globoapp.py."
     return ask
 
 

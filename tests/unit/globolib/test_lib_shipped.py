@@ -13,7 +13,7 @@ SERVED = ["globoapp/init.sls", "_utils/globolib/run.py", *(f"wheels/{name}" for 
 
 @pytest.fixture
 def sent(tmp_path):
-    """A function that returns the state for a call's words and a pillar; artifacts of 1.0 (sound) and 1.1 are served."""
+    """A function that returns the state for a call's words and a pillar; served are artifacts of 1.0 and (torn) 1.1."""
     with zipfile.ZipFile(tmp_path / "globoapp-1.0.zip", "w") as archive:
         archive.writestr("requirements.lock", LOCK)
     (tmp_path / "globoapp-1.1.zip").write_bytes(b"no zip")

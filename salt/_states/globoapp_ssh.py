@@ -4,11 +4,17 @@ control machine renders the sls files, and knows nothing of the server; here the
 server can be looked at. Nothing of this tree is imported: it comes only now.
 """
 
+import importlib.util
+
 import salt.loader
 from salt.exceptions import CommandExecutionError
 
 # How a run is told what was called on the control machine (globolib.minion).
 CALL = "globoapp_ssh"
+NO_PSUTIL = (
+    "the server has no psutil, which salt-ssh should have brought along: install it where salt-ssh runs, then type "
+    "salt-ssh --wipe web1 test.ping and salt-ssh -t web1 test.ping, each once"
+)
 
 
 def __virtual__():
@@ -17,6 +23,8 @@ def __virtual__():
 
 def _sync():
     """Take up the custom code that was sent along: the package in _utils comes no other way."""
+    if importlib.util.find_spec("psutil") is None:
+        raise CommandExecutionError(NO_PSUTIL)
     for kind in ("utils", "modules", "states", "output"):
         __salt__[f"saltutil.sync_{kind}"](refresh=False)
 
@@ -32,9 +40,12 @@ def applied(name, call, **kwargs):
     files
         What is sent along: Salt does so with each argument that begins with ``salt://``.
     """
-    _sync()
     pillar = {**__pillar__, CALL: call}
-    answer = __salt__["state.apply"](name, pillar=pillar, queue=False, test=__opts__["test"])
+    try:
+        _sync()
+        answer = __salt__["state.apply"](name, pillar=pillar, queue=False, test=__opts__["test"])
+    except CommandExecutionError as error:
+        answer = [error]
     if not isinstance(answer, dict):
         return {"name": name, "changes": {}, "result": False, "comment": "\n".join(map(str, answer))}
     states = []
@@ -58,11 +69,11 @@ def asked(name, args, kwargs, call, **more):
 
     ``changes`` is ``{"return": what it returned, "retcode": its return code}``.
     """
-    _sync()
     context = {}
     opts = {**__opts__, "pillar": {**__pillar__, CALL: call}}
-    functions = salt.loader.minion_mods(opts, utils=salt.loader.utils(opts), context=context)
     try:
+        _sync()
+        functions = salt.loader.minion_mods(opts, utils=salt.loader.utils(opts), context=context)
         answer = functions[name](*args, **kwargs)
     except CommandExecutionError as error:
         context["retcode"], answer = 1, str(error)

@@ -150,3 +150,16 @@ def test_a_function_that_fails_says_so_with_its_exit_code(web):
     answer, code = web.ask("globoapp.health", "app=shop")
     assert "app is 'shop': an unknown app" in answer
     assert code != 0
+
+
+def test_where_psutil_did_not_come_along_it_says_what_to_type(web):
+    web.server.sh("rm -r /var/tmp/.root_*_salt/py3/psutil")
+    run = web.apply("1.1")
+    assert "salt-ssh --wipe web1 test.ping" in run.failed
+    assert run.code != 0
+    answer, code = web.ask("globoapp.status")
+    assert answer == run.failed
+    assert code != 0
+    assert web.type("--wipe web2 test.ping").returncode == 0
+    assert web.server.sh("ls -d /var/tmp/.root_*_salt", check=False) == ""
+    web.assert_serves("1.0")

@@ -5,7 +5,8 @@ calls there would not see.
 
 # Those of salt/_modules/globoapp.py; a test compares them.
 NAMES = (
-    *("settings", "preflight", "health", "status", "deploying", "releases", "history", "prune", "run", "rollback"),
+    *("settings", "preflight", "health", "status", "maintenance", "deploying", "releases", "history", "prune", "run"),
+    "rollback",
 )
 
 

@@ -152,6 +152,15 @@ def test_a_function_that_fails_says_so_with_its_exit_code(web):
     assert code != 0
 
 
+def test_maintenance_keeps_a_deploy_out(web):
+    answer, code = web.ask("globoapp.maintenance", "on", "reason=a new disk", "until=1h")
+    assert (answer["on"], answer["reason"], code) == (True, "a new disk", 0), answer
+    run = web.apply("1.1")
+    assert "a new disk" in run.failed
+    assert run.code != 0
+    assert web.ask("globoapp.maintenance", "off") == ({"on": False}, 0)
+
+
 def test_where_psutil_did_not_come_along_it_says_what_to_type(web):
     web.server.sh("rm -r /var/tmp/.root_*_salt/py3/psutil")
     run = web.apply("1.1")

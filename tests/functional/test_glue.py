@@ -2,10 +2,12 @@
 
 import copy
 import errno
+import importlib.util
 import os
 
 import pytest
 import salt.loader
+from bare import CHECKOUT
 from globolib import answers, steps
 from globolib import rollback as going_back
 from globolib.errors import Failure
@@ -79,7 +81,8 @@ def test_what_only_machines_call_is_documented(glue):
 
 
 def test_the_states_of_a_deploy(glue):
-    assert {name for name in glue().states if name.startswith("globo")} == {f"globoapp.{name}" for name in STATES}
+    ours = {name for name in glue().states if name.startswith("globo")}
+    assert ours == {*(f"globoapp.{name}" for name in STATES), "globoapp_ssh.applied", "globoapp_ssh.asked"}
 
 
 # Functions.
@@ -112,6 +115,14 @@ def test_a_bad_answer_sets_a_return_code(glue, monkeypatch, case):
     name = case.split()[0]
     monkeypatch.setattr(module, NAMES.get(name, name), lambda minion, *args: answer)
     assert glue().call(f"globoapp.{name}", *GIVEN.get(name, [])) == (answer, code)
+
+
+def test_salt_ssh_has_the_same_functions():
+    path = CHECKOUT / "salt/_wrapper/globoapp.py"
+    spec = importlib.util.spec_from_file_location("globoapp_wrapper", path)
+    wrapper = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(wrapper)
+    assert set(wrapper.NAMES) == PEOPLES == {name for name in PEOPLES if callable(vars(wrapper)[name])}
 
 
 @pytest.mark.parametrize("name", sorted(PEOPLES))

@@ -12,6 +12,10 @@ import msgpack
 from globolib import apps
 from globolib.errors import Failure
 
+# What pillar has where the states or a function are carried out by salt-ssh: what was called on the control machine, as
+# ``{"fun": name, "arg": words}`` (salt/_states/globoapp_ssh.py).
+SSH = "globoapp_ssh"
+
 
 @dataclass(frozen=True)
 class Call:
@@ -173,7 +177,10 @@ class Minion:
 
     @cached_property
     def _called(self) -> Call | None:
-        if self._job.get("tgt", "salt-call") != "salt-call":
+        by_ssh = self._site.get(SSH)
+        if isinstance(by_ssh, Mapping):
+            function, words = by_ssh.get("fun"), by_ssh.get("arg")
+        elif self._job.get("tgt", "salt-call") != "salt-call":
             function, words = self._job.get("fun"), self._job.get("arg")
         else:
             function, words = self.opts.get("fun"), self.opts.get("arg")
@@ -211,8 +218,10 @@ class Minion:
         Apply the states of a deploy with ``pillar`` on top. Returns Salt's answer: the states by their tags, or a
         list of lines where they could not be applied at all.
         """
+        # By salt-ssh the server has no pillar but the one that was sent along.
+        pillar = {**(self._site if SSH in self._site else {}), **pillar}
         # Never put off: with state_queue the answer would be that it is to come, without what this run holds.
-        answer: dict[str, Any] | list[str] = self.functions["state.apply"]("globoapp", pillar=dict(pillar), queue=False)
+        answer: dict[str, Any] | list[str] = self.functions["state.apply"]("globoapp", pillar=pillar, queue=False)
         return answer
 
     def busy(self) -> list[str]:

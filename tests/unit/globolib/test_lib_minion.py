@@ -108,6 +108,26 @@ def test_an_unknown_app_is_refused(minion, site, name, words):
     assert words in str(failure.value)
 
 
+def test_what_salt_ssh_was_called_with_is_in_pillar(minion):
+    """The job on the server is another one: salt-ssh's own."""
+    call = {"fun": "state.apply", "arg": ["globoapp", 'pillar={"version": "1.2"}']}
+    pillar = {**SITE, "globoapp_ssh": call}
+    one = minion({"fun": "state.pkg", "arg": ["x.tgz"], "tgt": "salt-call"}, pillar=pillar)
+    assert one.for_app().call == Call("state.apply", {"pillar": {"version": "1.2"}})
+    assert "version" not in one.for_app("shop").call.pillar
+    assert minion(pillar={"globoapp_ssh": {}}).call is None
+
+
+def test_states_that_are_applied_by_salt_ssh_get_the_pillar_that_was_sent(minion):
+    """The server has none of its own."""
+    seen = []
+    functions = {"state.apply": lambda name, **more: seen.append(more["pillar"]) or {}}
+    call = {"fun": "globoapp.rollback", "arg": []}
+    minion(functions=functions, pillar={**SITE, "globoapp_ssh": call}).for_app("shop").apply({"x": 1})
+    minion(functions=functions, pillar=SITE).apply({"x": 1})
+    assert seen == [{**SITE, "globoapp_ssh": call, "x": 1}, {"x": 1}]
+
+
 # The job.
 
 

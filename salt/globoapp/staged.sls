@@ -1,10 +1,14 @@
 {% from "globoapp/settings.jinja" import fit with context %}
 # What a rollout does on every server before any of them switches: the release is there and was seen to work. A version
-# with a release command may need what that changes, so it is tried after it, in its deploy.
+# with a release command may need what that changes, so it is tried after it, in its deploy; the rollout is told of it.
 include:
   - globoapp.app
 {% for app in fit %}
-{% if not app.runs_command %}
+{% if app.runs_command %}
+{{ app.name }} {{ app.version }} has a release command:
+  test.succeed_without_changes:
+    - failhard: False
+{% else %}
 {{ app.name }} {{ app.version }} was tried beforehand:
   globoapp.tried:
     - failhard: False

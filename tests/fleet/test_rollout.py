@@ -155,6 +155,18 @@ def test_a_release_that_is_sick_on_one_server_takes_the_others_back(webs, tmp_pa
         server.assert_serves("1.0")
 
 
+def test_a_release_command_runs_once_on_the_first(webs, tmp_path):
+    web1, web2 = webs
+    command = ["sh", "-c", "echo marker: it ran"]
+    with release(tmp_path, "9.61", release_command=command):
+        code, rolling = whole(web1.fleet, "rollout", "version=9.61", "target=web*", "first=0", "batch=100%")
+    assert code == 0, rolling.text
+    ran = [server.ledger()[-1].get("release_command") for server in webs]
+    assert (ran[0]["exit"], ran[1]) == (0, None)
+    for server in webs:
+        server.assert_serves("9.61")
+
+
 def test_power_lost_in_the_middle_is_named_and_resumed(webs):
     web1, web2 = webs
     fleet = web1.fleet

@@ -11,7 +11,7 @@ from fakecache import Cache
 from globolib.errors import Failure
 from globolib.monitor.store import Store
 from globolib.rollout import book as books
-from globolib.rollout import command
+from globolib.rollout import command, events
 from globolib.rollout import state as words
 from globolib.rollout.book import Book
 from globolib.rollout.fleet import Fleet
@@ -299,3 +299,28 @@ def test_on_a_terminal_a_table_is_drawn_again_and_again(desk, monkeypatch):
     assert "\x1b[2F\x1b[J" in drawn, "what was drawn is taken away"
     assert "  web2                     -        asked" in drawn
     assert drawn.endswith("not begun: nothing was switched: web2 (it has not answered for 5 s)\n")
+
+
+@pytest.mark.parametrize(
+    ("app", "pillar"),
+    [
+        ("globoapp", {"version": "1.1", "globoapp": {"release_command": False}}),
+        ("shop", {"version": "1.1", "app": "shop", "globoapps": {"shop": {"release_command": False}}}),
+    ],
+)
+def test_a_release_command_that_was_run_is_left_out(desk, app, pillar):
+    here = desk(web1="")
+    rollout = here.book.begun("1.1", ["web1"], books.Meant("web1", "root", app), books.options({}))
+    sent = []
+    here.servers.cmd_async = lambda tgt, fun, arg, tgt_type, kwarg: sent.append(kwarg["pillar"]) or "7"
+    fleet = Fleet(lambda: here.servers, here.servers)
+    fleet.carry_out(rollout, events.Deploy("web1", False))
+    fleet.carry_out(rollout, events.Deploy("web1"))
+    assert sent[0] == pillar and "release_command" not in str(sent[1])
+
+
+def test_staging_tells_of_a_release_command():
+    stage = events.Stage(["web1"])
+    told = {"test_|-x_|-x_|-nop": {"result": True, "__id__": "globoapp 1.1 has a release command"}}
+    assert Fleet._returned(stage, "web1", "7", told).has_command
+    assert not Fleet._returned(stage, "web1", "7", WELL).has_command

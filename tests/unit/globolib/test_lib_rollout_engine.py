@@ -255,6 +255,39 @@ def test_after_a_release_command_going_back_is_asked_for():
     assert world.rollout.why.endswith("Not gone back by itself, since a release command has run on web1")
 
 
+def with_command(servers=4, **options):
+    """All are staged; the version has a release command."""
+    world = World(servers, **options).answer()
+    for name in world.rollout.names(words.STAGING):
+        world.take(Returned(name, world.rollout.servers[name].jid, True, has_command=True))
+    return world
+
+
+def test_a_release_command_is_run_once_for_a_rollout_by_a_server_that_goes_alone():
+    world = with_command(4, first=0, batch="100%")
+    assert world.sent[-1:] == [Deploy("web1", True)], "also where all go at once"
+    assert world.line("web1", release_command={"exit": 0}).sent == [Deploy(f"web{n}", False) for n in (2, 3, 4)]
+
+
+def test_one_that_failed_is_run_again():
+    world = with_command(3, first=0, batch="100%", failures=1)
+    assert world.sent[-1] == Deploy("web1", True)
+    assert world.line("web1", "failed", failed=["x"], release_command={"exit": 1}).sent == [Deploy("web2", True)]
+    assert world.line("web2", release_command={"exit": 0}).sent == [Deploy("web3", False)]
+
+
+def test_a_rollout_that_is_resumed_knows_that_it_was_run():
+    world = with_command(3).line("web1", release_command={"exit": 0})
+    world.take(Tick(), after=31)
+    assert world.states == "done lost staged"
+    world.rollout = engine.resumed(loaded(world.rollout.record), world.now)
+    world.take(Tick()).answer()
+    world.sent  # noqa: B018  what was sent so far
+    for name in world.rollout.names(words.STAGING):
+        world.take(Returned(name, world.rollout.servers[name].jid, True, has_command=True))
+    assert [one for one in world.sent if isinstance(one, Deploy)] == [Deploy("web2", False)]
+
+
 def test_a_person_may_have_it_go_back():
     world = rolling(2, batch=2).line("web1").line("web2")
     world.rollout = engine.reverted(world.rollout, world.now)

@@ -160,7 +160,8 @@ def _returned(work: Work, event: Returned, server: Server) -> None:
         if event.ok is None:
             work.put([name], words.READY, hold=now + HOLD, heard=now, why=event.why)
         else:
-            work.put([name], words.STAGED if event.ok else words.REFUSED, heard=now, began=0.0, why=event.why)
+            kept = {"heard": now, "began": 0.0, "why": event.why, "has_command": event.has_command}
+            work.put([name], words.STAGED if event.ok else words.REFUSED, **kept)
     elif server.state == words.DEPLOYING and event.ok is None:
         work.put([name], words.STAGED, hold=now + HOLD, heard=now, why=event.why)  # ``began`` stays: not for ever
     elif server.state == words.DEPLOYING and event.ok is False:
@@ -277,7 +278,9 @@ def _rolling(work: Work) -> None:
         return
     for name in rollout.names(words.DRAINED):
         _deploy(work, name)
-    if any(server.state in (words.STAGED, words.DEPLOYING, *words.BALANCED) for server in first.values()):
+    if not _command_is_run(rollout):
+        due = [] if busy else waiting[:1]
+    elif any(server.state in (words.STAGED, words.DEPLOYING, *words.BALANCED) for server in first.values()):
         due = [name for name in waiting if name in first]
     elif work.now < max((server.since for server in first.values()), default=0) + options.pause:
         due = []
@@ -293,10 +296,17 @@ def _rolling(work: Work) -> None:
             _deploy(work, name)
 
 
+def _command_is_run(rollout: Rollout) -> bool:
+    """Whether a release command, where there is one, has done its work: until then one server goes alone, to run it."""
+    done = any(server.state == words.DONE and server.line.get("command") for server in rollout.servers.values())
+    return done or not any(server.has_command for server in rollout.servers.values())
+
+
 def _deploy(work: Work, name: str) -> None:
     began = work.rollout.servers[name].began or work.now
+    mine = not (work.rollout.servers[name].has_command and _command_is_run(work.rollout))
     work.put([name], words.DEPLOYING, heard=work.now, asked=work.now, gone=0, began=began)
-    work.actions.append(Deploy(name))
+    work.actions.append(Deploy(name, mine))
 
 
 def _stopping(work: Work) -> None:

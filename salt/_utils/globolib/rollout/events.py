@@ -36,12 +36,16 @@ class Answered:
 
 @dataclass(frozen=True)
 class Returned:
-    """The job of a server ended; ``ok`` is None where it was busy with something else."""
+    """
+    The job of a server ended; ``ok`` is None where it was busy with something else. ``has_command`` is told by staging:
+    the version wants a release command to be run.
+    """
 
     server: str
     jid: str | None
     ok: bool | None
     why: str = ""
+    has_command: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Deploy:
-    """Have this server deploy."""
+    """Have this server deploy; ``command`` is whether the release command is its to run."""
 
     server: str
+    command: bool = True
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from globolib.rollout.state import Rollout
 
 # How a run of states says that it did not begin since another one is under way.
 BUSY = ("another deploy is under way", "is running as PID", "while this deploy of")
+# The state of salt/globoapp/staged.sls that tells of a release command.
+HAS_COMMAND = " has a release command"
 # What a requisite says: the reason stands elsewhere.
 ECHO = "One or more requisite failed"
 
@@ -79,7 +81,10 @@ class Fleet:
             return self._balance(rollout, action)
         servers = [action.server] if isinstance(action, (Deploy, GoBack)) else list(action.servers)
         about: dict[str, Any] = {} if rollout.app == apps.DEFAULT else {"app": rollout.app}
-        pillar = {"version": rollout.version, **about}
+        pillar: dict[str, Any] = {"version": rollout.version, **about}
+        if isinstance(action, Deploy) and not action.command:  # it has been run: once for a rollout
+            without = {"release_command": False}
+            pillar |= {"globoapp": without} if rollout.app == apps.DEFAULT else {"globoapps": {rollout.app: without}}
         fun, args, kwargs = {
             Ask: ("globoapp_minion.deployed", [], about),
             Stage: ("state.apply", ["globoapp.staged"], {"pillar": pillar}),
@@ -150,7 +155,8 @@ class Fleet:
             said = [answer.get("comment"), *(answer.get("failed") or [])]
             return Returned(server, jid, answer.get("result") is True, "\n".join(text.lines("\n".join(map(str, said)))))
         ok, why = _reason(answer)
-        return Returned(server, jid, ok, why)
+        ids = [str(state.get("__id__")) for state in answer.values()] if ok and isinstance(answer, Mapping) else []
+        return Returned(server, jid, ok, why, any(name.endswith(HAS_COMMAND) for name in ids))
 
 
 def answered(server: str, answer: Any) -> Answered:

@@ -107,6 +107,8 @@ class Server:
         How often it has answered since, and neither the line nor the job nor a deploy was there.
     why
         One sentence, and below it what its log said last.
+    has_command
+        Whether the version wants a release command to be run here.
     line
         What its ledger has of this deploy: ``id``, ``duration``, ``probe``, ``command`` (whether a release command was
         run).
@@ -132,6 +134,7 @@ class Server:
     began: float = 0
     gone: int = 0
     why: str = ""
+    has_command: bool = False
     line: Mapping[str, Any] = field(default_factory=dict)
     balancer: Mapping[str, Any] = field(default_factory=dict)
     out: bool = False
@@ -206,7 +209,7 @@ class Rollout:
 
     @property
     def ran_command(self) -> list[str]:
-        """The servers on which a release command has run in this rollout."""
+        """The servers on which a release command has run in this rollout, also where it failed."""
         return [name for name, server in self.servers.items() if server.line.get("command")]
 
     @property

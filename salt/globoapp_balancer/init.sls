@@ -3,10 +3,10 @@
 # HAProxy before the web servers, for a site that has no load balancer of its own (docs/rollout.md).
 {% if wanted.problems %}
 the load balancer can be configured:
-  test.configurable_test_state:
+  test.fail_without_changes:
     - failhard: False
-    - changes: False
-    - result: False
+    # In a dry run Salt says something else than the comment.
+    - name: {{ wanted.problems | join("; ") | yaml_dquote }}
     - comment: {{ ("Nothing was touched. To be put right first:\n  - " ~ wanted.problems | join("\n  - ")) | yaml_dquote }}
 {% else %}
 haproxy is installed:

@@ -298,15 +298,15 @@ def test_what_the_master_knows_of_it(there, bind):
     sent = {"version": "1.0", "port": None, "address": bind, "health": {"healthy": True}}
     kept = incoming.report(sent, "2026-01-01T00:00:00.000Z")
     assert (kept["port"], kept["address"]) == (None, bind)
-    row = inventory._app("globoapp", kept, kept["time"], [], [])
+    row = inventory._app("globoapp", kept, kept["time"], [], [], None)
     assert (row["port"], row["address"]) == (None, bind)
     older = {"time": "2025-12-31T00:00:00.000Z", "version": "1.0", "result": "success", "address": "0.0.0.0", "port": 1}
-    assert inventory._app("globoapp", kept, kept["time"], [older], [])["address"] == bind
+    assert inventory._app("globoapp", kept, kept["time"], [older], [], None)["address"] == bind
     # A deploy is known at once: what the report said before it is no more so.
-    moved = inventory._app("globoapp", kept, kept["time"], [{**older, "time": "2026-01-02T00:00:00.000Z"}], [])
+    moved = inventory._app("globoapp", kept, kept["time"], [{**older, "time": "2026-01-02T00:00:00.000Z"}], [], None)
     assert (moved["port"], "address" in moved) == (1, False)
     came = {"time": "2026-01-02T00:00:00.000Z", "version": "1.0", "result": "success", "address": bind}
-    there = inventory._app("globoapp", {"port": 8000}, kept["time"], [came], [])
+    there = inventory._app("globoapp", {"port": 8000}, kept["time"], [came], [], None)
     assert (there["port"], there["address"]) == (None, bind)
     shown = {**row, "disk": {}, "cpu": 1, "memory": 1, "heard": None, "silent": False, "watched": True}
     assert 'globoapp_info{app="globoapp",host="web1",port="",version="1.0"} 1.0' in metrics.text({"web1": shown}, 0)

@@ -239,6 +239,7 @@ def test_where_the_master_takes_no_jobs_it_is_tried_again(desk, monkeypatch):
         ({"b": FAILED["b"]}, False, "One or more requisite failed: a"),
         (['The function "state.highstate" is running as PID 7'], None, "The function"),
         ({"a": {"result": False, "comment": "another deploy is under way on this host: x"}}, None, "another deploy"),
+        ({"a": {"result": False, "comment": "why\n" + "x\n" * 500 + "last"}}, False, "why\nx\n"),
         (["Rendering SLS failed\x1b[31m"], False, "Rendering SLS failed"),
         ("Pillar failed to render", False, "Pillar failed to render"),
         (None, False, "None"),
@@ -247,6 +248,7 @@ def test_where_the_master_takes_no_jobs_it_is_tried_again(desk, monkeypatch):
 def test_what_a_run_of_states_says(answer, ok, why):
     told = Fleet._returned(command.engine.Deploy, "web1", "7", answer)
     assert (told.ok, told.why[: len(why)]) == (ok, why)
+    assert len(told.why.splitlines()) <= 41
 
 
 @pytest.mark.parametrize("answer", ["'globoapp_minion.deployed' is not available.", None, {"version": 7, "lines": [1]}])

@@ -28,6 +28,8 @@ from globolib.rollout.state import Rollout
 BUSY = ("another deploy is under way", "is running as PID", "while this deploy of")
 # The state of salt/globoapp/staged.sls that tells of a release command.
 HAS_COMMAND = " has a release command"
+# Of the words of a server that failed so many lines are stored.
+KEPT = 40
 # What a requisite says: the reason stands elsewhere.
 ECHO = "One or more requisite failed"
 
@@ -60,7 +62,13 @@ def _reason(states: Any) -> tuple[bool | None, str]:
     told = [comment for comment in failed if ECHO not in comment] or failed
     if not failed:
         return True, ""
-    return (None if any(phrase in told[0] for phrase in BUSY) else False), "\n".join(text.lines(told[0]))
+    return (None if any(phrase in told[0] for phrase in BUSY) else False), _short(told[0])
+
+
+def _short(comment: str) -> str:
+    """The first line of a comment, which is the reason, and the last ones, which are the log's: harmless."""
+    first, *rest = text.lines(comment, 10_000, 300) or [""]
+    return "\n".join([first, *rest[-KEPT:]])
 
 
 class Fleet:
@@ -153,7 +161,7 @@ class Fleet:
             return Balanced(action.server, type(action), server, well, "" if plain else text.line(comment))
         if isinstance(action, GoBack) and isinstance(answer, Mapping):
             said = [answer.get("comment"), *(answer.get("failed") or [])]
-            return Returned(server, jid, answer.get("result") is True, "\n".join(text.lines("\n".join(map(str, said)))))
+            return Returned(server, jid, answer.get("result") is True, _short("\n".join(map(str, said))))
         ok, why = _reason(answer)
         ids = [str(state.get("__id__")) for state in answer.values()] if ok and isinstance(answer, Mapping) else []
         return Returned(server, jid, ok, why, any(name.endswith(HAS_COMMAND) for name in ids))

@@ -235,6 +235,28 @@ def test_ctrl_c_and_orders(webs):
     web2.assert_serves("1.0")
 
 
+def test_a_server_that_was_away_is_behind_and_catches_up(webs):
+    web1, web2 = webs
+    fleet = web1.fleet
+    fleet.heal(False, site(catch_up=True))
+    web2.call("globoapp.health", "report=True")
+    web2.sh("systemctl stop salt-minion")
+    try:
+        code, rolling = whole(fleet, "rollout", "version=1.1", "target=web*", "skip_silent=True", "wait=5")
+        assert code != 0, rolling.text
+        assert "finished: without web2 (it has not answered for 5 s)" in rolling.text
+        web1.assert_serves("1.1")
+        assert fleet.runner("globoapp.inventory")["web2"]["behind"] == {"version": "1.1", "rollout": rolling.id}
+    finally:
+        web2.sh("systemctl start salt-minion")
+        until(lambda: fleet.awake("web2"), 120)
+    web2.call("globoapp.health", "report=True")  # as the schedule does every minute
+    until(lambda: web2.call("globoapp.status")["version"] == "1.1", 90)
+    until(lambda: not deploying(web2))
+    until(lambda: "behind" not in fleet.runner("globoapp.inventory")["web2"])
+    web2.assert_serves("1.1")
+
+
 def test_the_master_goes_away_in_the_middle(webs):
     web1, web2 = webs
     fleet = web1.fleet

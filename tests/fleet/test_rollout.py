@@ -193,7 +193,7 @@ def test_power_lost_in_the_middle_is_named_and_resumed(webs):
         server.assert_serves("1.1")
     # And back, by one command.
     code, back = whole(fleet, "revert", rolling.id)
-    assert "web1 1.1 -> 1.0 reverted" in back.lines
+    assert (code, "web1 1.1 -> 1.0 reverted" in back.lines) == (0, True), back.text
     for server in webs:
         server.assert_serves("1.0")
 

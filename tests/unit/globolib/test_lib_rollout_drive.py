@@ -1,5 +1,6 @@
 """A rollout from the command to its end: stored, ordered, cut, resumed; its servers answer by Salt's events."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -73,10 +74,26 @@ def test_a_server_that_fails_is_told_with_its_log_and_what_to_type(desk):
     ]
     assert ("web3",) not in [sent[0] for sent in here.servers.sent if sent[2:3] == ("globoapp",)]
     back = command.revert(here.master, name)
-    assert (back["phase"], here.servers.has["web1"], back["retcode"]) == (words.WENT_BACK, "1.0", 1)
+    assert (back["phase"], here.servers.has["web1"], back["retcode"]) == (words.WENT_BACK, "1.0", 0)
     assert "web1 1.1 -> 1.0 reverted" in here.said
     with pytest.raises(Failure, match="goes on with that"):
         command.resume(here.master, name)
+
+
+def test_an_older_rollout_is_not_taken_up_over_a_newer_one(desk):
+    here = desk(web1="", web2="")
+    first = here.begin()["rollout"]
+    here.book.put(dataclasses.replace(here.book.get(first), id="20200101-000000-aaaa"))
+    here.book._store.drop(books.BANK, first)
+    second = here.begin("1.2")["rollout"]
+    for function in (command.resume, command.revert):
+        with pytest.raises(Failure, match=f"rollout {second} has brought 1.2 to web1, web2 since then"):
+            function(here.master, "20200101-000000-aaaa")
+    assert here.servers.has == {"web1": "1.2", "web2": "1.2"}
+    back = command.revert(here.master, second)
+    assert (back["retcode"], here.servers.has["web1"]) == (0, "1.1")
+    assert command.revert(here.master, "20200101-000000-aaaa")["retcode"] == 0
+    assert here.servers.has == {"web1": "1.0", "web2": "1.0"}
 
 
 def test_json_is_a_line_an_event(desk):

@@ -81,11 +81,16 @@ def permit(who: str, rules: Any, servers: Collection[str], matching: Matching) -
         raise Failure(f"{text.line(who, 80)} may roll out to {target} only, and this is about {', '.join(beyond[:5])}")
 
 
-def _answer(rollout: Rollout) -> dict[str, Any]:
-    return {**show.summary(rollout), "retcode": 0 if rollout.succeeded else 1}
+def _answer(rollout: Rollout, back: bool = False) -> dict[str, Any]:
+    """
+    The summary with a return code: 0 where every server has the version or, where a person wanted them ``back``, where
+    every one went back.
+    """
+    well = not rollout.names(words.NOT_REVERTED, words.NOT_BACK) if back else rollout.succeeded
+    return {**show.summary(rollout), "retcode": 0 if well else 1}
 
 
-def _driven(master: Master, rollout: Rollout) -> dict[str, Any]:
+def _driven(master: Master, rollout: Rollout, back: bool = False) -> dict[str, Any]:
     """Drive a rollout, whose lock is held, to its end."""
     teller = master.teller()
 
@@ -103,7 +108,7 @@ def _driven(master: Master, rollout: Rollout) -> dict[str, Any]:
     teller.tell(rollout, rollout)
     fleet = Fleet(master.connect, master.bus)
     ended = drive(rollout, fleet, master.book.put, tell, lambda: master.book.ordered(rollout.id))
-    return _answer(ended)
+    return _answer(ended, back)
 
 
 def begin(
@@ -149,6 +154,7 @@ def resume(master: Master, name: Any) -> dict[str, Any]:
         rollout = master.book.get(name)  # as it is now that nobody else drives it
         if rollout.phase in (words.GOING_BACK, words.WENT_BACK):
             raise Failure(f"rollout {name} {rollout.phase}: salt-run globoapp.revert {name} goes on with that")
+        _is_last(master.book, rollout)
         return _driven(master, engine.resumed(rollout, time.time()))
 
 
@@ -156,9 +162,21 @@ def revert(master: Master, name: Any) -> dict[str, Any]:
     """Bring the servers of a rollout back to what they had."""
     with contextlib.closing(_Held(master.book, master.book.get(name))):
         rollout = master.book.get(name)
+        _is_last(master.book, rollout)
         if rollout.phase not in words.ENDED and rollout.phase != words.GOING_BACK:
             rollout = _settled(rollout)
-        return _driven(master, engine.reverted(rollout, time.time()))
+        return _driven(master, engine.reverted(rollout, time.time()), back=True)
+
+
+def _is_last(book: Book, rollout: Rollout) -> None:
+    """Raises Failure where a later rollout has brought another version to servers of this one."""
+    for later in book.all(books.KEEP):
+        moved = set(later.names(words.DONE, words.DEPLOYING)) & set(rollout.servers)
+        if later.app == rollout.app and later.id > rollout.id and later.version != rollout.version and moved:
+            raise Failure(
+                f"rollout {later.id} has brought {later.version} to {', '.join(sorted(moved)[:5])} since then: go on "
+                f"with that one (salt-run globoapp.revert {later.id}), or begin another"
+            )
 
 
 def _settled(rollout: Rollout) -> Rollout:

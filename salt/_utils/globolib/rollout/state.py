@@ -215,8 +215,9 @@ class Rollout:
     @property
     def record(self) -> dict[str, Any]:
         """The plain form. A list of servers: a mapping may lose its order in a store."""
-        plain = dataclasses.asdict(self)
-        plain["servers"] = [{"name": name, **server} for name, server in plain["servers"].items()]
+        # Not by asdict: it copies all that is in there, each time that a rollout of 1,000 servers is stored.
+        plain = {**vars(self), "options": dict(vars(self.options))}
+        plain["servers"] = [{"name": name, **vars(server)} for name, server in self.servers.items()]
         return plain
 
 

@@ -22,7 +22,7 @@ def rollback(web, *words):
 
 def test_nothing_to_go_back_to(web):
     code, said = rollback(web)
-    assert (code, said["result"], said["to"]) == (0, True, None)
+    assert (code, said["result"], said["to"]) == (1, False, None)
     assert "1.0 is the only good release on this host" in said["comment"]
     assert len(web.ledger()) == 1
     web.assert_serves("1.0")
@@ -42,7 +42,7 @@ def test_back_to_the_last_good_release_and_a_highstate_stays(web):
 
 def test_a_second_rollback_does_not_lead_back_to_what_was_fled(web):
     code, said = rollback(web)
-    assert (code, said["to"]) == (0, None)
+    assert (code, said["to"]) == (1, None)
     web.assert_serves("1.0")
 
 
@@ -65,7 +65,7 @@ def test_after_a_failed_deploy_there_is_nothing_to_undo(web, tmp_path):
     with release(tmp_path, "9.20", before="import nowhere\n"):
         assert web.apply("9.20").code != 0
     code, said = rollback(web)
-    assert (code, said["to"]) == (0, None)
+    assert (code, said["to"]) == (1, None)
     assert "9.20" in said["comment"]
     assert "1.1 went on serving" in said["comment"]
     web.assert_serves("1.1")

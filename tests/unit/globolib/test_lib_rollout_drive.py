@@ -233,6 +233,14 @@ def test_what_cannot_be_rolled_out(desk, version, servers, said):
         command.begin(here.master, version, servers, books.Meant("x", "root"), {})
 
 
+@pytest.mark.parametrize("app", ["../x", "Shop", "", 7])
+def test_an_app_that_has_no_name_of_one_makes_no_file(desk, tmp_path, app):
+    here = desk(web1="")
+    with pytest.raises(Failure, match="the name of an app"):
+        command.begin(here.master, "1.1", ["web1"], books.Meant("x", "root", app), {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_where_the_master_takes_no_jobs_it_is_tried_again(desk, monkeypatch):
     here = desk(web1="")
     down = iter([True, False, True, False])

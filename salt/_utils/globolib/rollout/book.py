@@ -78,6 +78,8 @@ class Book:
         problem = checks.version_problem(version)
         if problem:
             raise Failure(problem)
+        if not isinstance(meant.app, str) or not apps.NAME.match(meant.app):
+            raise Failure(f"app is {text.line(repr(meant.app), 80)}: the name of an app, as in pillar globoapps")
         if not servers:
             raise Failure(f"no minion whose key is accepted matches {meant.target}")
         now = datetime.datetime.now(datetime.timezone.utc)

@@ -15,10 +15,10 @@ from machines import CHECKOUT, Fleet
 from polling import until
 from server import WIPE, Server, all_green, apply, runs, words
 
-# Fresh minions come first, then what takes longest; what makes the most of a mess comes last: the machine with the
-# database stays in the fleet, switched off.
+# Fresh minions come first, then what takes longest; what makes the most of a mess comes last: the machines with the
+# load balancer and the database stay in the fleet, the latter switched off.
 FIRST = ("test_deploy", "test_cuts", "test_drift", "test_handbook")
-LAST = ("test_machines", "test_monitoring", "test_database")
+LAST = ("test_machines", "test_monitoring", "test_balancer", "test_database")
 # What a minion knows of the tree.
 FORGOTTEN = "/etc/salt/grains /var/cache/salt/minion"
 

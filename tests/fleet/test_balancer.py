@@ -49,7 +49,7 @@ class Balancer(Server):
 
 @pytest.fixture(scope="module")
 def lb(fleet, first_deploy):
-    """The machine lb, with HAProxy by this tree's states; switched off afterwards."""
+    """The machine lb, with HAProxy by this tree's states; it stays, without them: `lab/fleet up` wants all to be on."""
     fleet.run("up", "--web", "2", "--lb")
     machine = Balancer(fleet, "lb")
     machine.sh(PURGE, check=False)
@@ -60,7 +60,6 @@ def lb(fleet, first_deploy):
     fleet.exec("master", "rm", "-f", "/srv/pillar/balancer.sls")
     machine.sh(PURGE, check=False)
     debs.take_away(machine)
-    fleet.cut("lb")
 
 
 @pytest.fixture

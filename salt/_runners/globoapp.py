@@ -38,8 +38,7 @@ def _store():
 
 def _expected():
     """The accepted minions that are not known yet and whose pillar names an app."""
-    accepted = set(salt.utils.minions.CkMinions(__opts__).check_minions("*", "glob")["minions"])
-    unheard = accepted - set(_store().keys("servers"))
+    unheard = set(_matching("*", "glob")) - set(_store().keys("servers"))
     pillars = {minion: salt.utils.minions.get_minion_data(minion, __opts__)[2] for minion in unheard}
     return [minion for minion, pillar in pillars.items() if pillar and {"globoapp", "globoapps"} & set(pillar)]
 
@@ -83,8 +82,7 @@ def _balancer(minion, app):
     pillar = __salt__["pillar.show_pillar"](minion)
     if "_errors" in pillar:
         raise Failure(f"the pillar of {minion} has errors: {'; '.join(map(str, pillar['_errors']))}")
-    section = apps.view(pillar, app, False).get("globoapp") if app in apps.names(pillar) else None
-    return section.get("balancer") if isinstance(section, dict) else None
+    return apps.section(pillar, app).get("balancer")
 
 
 def _rolling(function, *args):
@@ -255,7 +253,7 @@ def rollouts(limit=20):
 
         salt-run globoapp.rollouts
     """
-    return _book().listed(int(limit))
+    return _on_disk(lambda: _book().listed(int(limit)))
 
 
 def inventory():
@@ -278,11 +276,15 @@ def inventory():
         salt-run globoapp.inventory
         salt-run globoapp.inventory --out=globoapp
     """
-    shown = _on_disk(lambda: records.inventory(_store(), _expected()))
-    matching = lambda one: _matching(one.target, one.tgt_type)  # noqa: E731
-    for name, behind in catchup.versions_behind(_book(), shown, matching, _store()).items():
-        shown[name]["behind"] = behind
-    return shown
+
+    def shown():
+        found = records.inventory(_store(), _expected())
+        matching = lambda one: _matching(one.target, one.tgt_type)  # noqa: E731
+        for name, behind in catchup.versions_behind(_book(), found, matching, _store()).items():
+            found[name]["behind"] = behind
+        return found
+
+    return _on_disk(shown)
 
 
 def silent():

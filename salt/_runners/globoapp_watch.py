@@ -33,8 +33,12 @@ def _tell(minion, function, args):
         client.cmd_async([minion], function, args, tgt_type="list")
 
 
+def _matching(target, tgt_type):
+    return salt.utils.minions.CkMinions(__opts__).check_minions(target, tgt_type)["minions"]
+
+
 def _accepted():
-    return salt.utils.minions.CkMinions(__opts__).check_minions("*", "glob")["minions"]
+    return _matching("*", "glob")
 
 
 def _watch():
@@ -48,8 +52,7 @@ def _section(minion, app):
         raise ValueError(f"the pillar of {minion} has errors: {'; '.join(map(str, pillar['_errors']))}")
     known = apps.names(pillar)
     # What the master says of a server itself is told where the first app's alerts are.
-    section = apps.view(pillar, app if app in known else known[0], False).get("globoapp")
-    return (section.get("notify") if isinstance(section, dict) else None) or {}
+    return apps.section(pillar, app if app in known else known[0]).get("notify") or {}
 
 
 def _pillar_wants(minion):
@@ -58,8 +61,7 @@ def _pillar_wants(minion):
 
     def wants(app):
         rendered[:] = rendered or [__salt__["pillar.show_pillar"](minion)]
-        section = apps.view(rendered[0], app, False).get("globoapp") if app in apps.names(rendered[0]) else None
-        return isinstance(section, dict) and section.get("catch_up") is True
+        return apps.section(rendered[0], app).get("catch_up") is True
 
     return wants
 
@@ -71,7 +73,7 @@ def _catch_up(minion):
     parts = {apps.DEFAULT: report, **(report.get("apps") or {})}
     free = {app: part for app, part in parts.items() if not part.get("deploying") and not part.get("maintenance")}
     versions = {app: part.get("version") for app, part in free.items()}
-    matching = lambda one: salt.utils.minions.CkMinions(__opts__).check_minions(one.target, one.tgt_type)["minions"]  # noqa: E731
+    matching = lambda one: _matching(one.target, one.tgt_type)  # noqa: E731
     book = Book(_store(), __opts__["cachedir"])
     catchup.catch_up(book, _store(), minion, versions, matching, _pillar_wants(minion), _tell)
 

@@ -238,11 +238,8 @@ def in_maintenance(minion: Minion, mode: Any = None, reason: Any = None, until: 
     if words[mode]:
         seconds = maintenance.span(until)
         # What is under way, a deploy or healing, comes to its end first.
-        held_by = run.take_lock(minion, deployed, "beginning of maintenance")
-        try:
+        with run.take_lock(minion, deployed, "beginning of maintenance"):
             maintenance.begin(layout, reason, seconds, minion.user, maintenance.clocks())
-        finally:
-            held_by.release()
     elif words[mode] is False:
         maintenance.end(layout)
     held = maintenance.current(layout)

@@ -5,10 +5,11 @@ Each is worked on as if it were the only one: :func:`view` gives the pillar as o
 below ``globoapp``.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from globolib import hints
 
 DEFAULT = "globoapp"
 BESIDE = "globoapps"
@@ -62,9 +63,7 @@ def problem(pillar: Mapping[str, Any], name: Any) -> str | None:
         return None
     if name is None:
         return f"app is missing, and this host has several: {', '.join(known)}; say which one"
-    near = difflib.get_close_matches(str(name), known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-    return f"app is {name!r}: an unknown app; {hint}"
+    return f"app is {name!r}: an unknown app; {hints.near(name, known)}"
 
 
 def problems(pillar: Mapping[str, Any], name: str) -> list[str]:
@@ -134,6 +133,17 @@ def view(pillar: Mapping[str, Any], name: str, mine: bool) -> dict[str, Any]:
     if name != DEFAULT:
         seen[DEFAULT] = {**(seen[DEFAULT] if isinstance(seen[DEFAULT], Mapping) else {}), "name": name}
     return seen
+
+
+def section(pillar: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The settings of an app in a pillar; empty where that has no such app, or no mapping."""
+    found = view(pillar, name, False).get(DEFAULT) if name in names(pillar) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def about(name: str) -> dict[str, str]:
+    """What a record, an event or a call says of the app that it is about: of ``globoapp`` nothing."""
+    return {} if name == DEFAULT else {"app": name}
 
 
 def subject(probe: str, app: str) -> str:

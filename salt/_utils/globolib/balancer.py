@@ -3,11 +3,12 @@ Load balancers in pillar, and what is wrong with it: the setting ``balancer`` of
 goes in a rollout; and ``globoapp_balancer``, what HAProxy is configured from. Pure.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from globolib import hints
 
 # The names that HAProxy takes; more would be another command to its socket.
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,100}\Z")
@@ -39,9 +40,7 @@ def problems(section: Any) -> list[str]:
     found = []
     for key in section:
         if key not in KNOWN:
-            near = difflib.get_close_matches(str(key), KNOWN, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(KNOWN)}"
-            found.append(f"{where}:{key} is an unknown setting; {hint}")
+            found.append(f"{where}:{key} is an unknown setting; {hints.near(key, KNOWN)}")
     minions = section.get("minions")
     if not isinstance(minions, list) or not minions or not all(isinstance(one, str) and one for one in minions):
         found.append(f"{where}:minions is {minions!r}: a list of the minion ids of the load balancers")

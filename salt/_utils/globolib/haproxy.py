@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,15 +127,11 @@ def _set(backend: str, server: str, state: str, path: str) -> None:
         raise Failure(f"HAProxy does not set {backend}/{server} to {state}: {text.line(said, 200)}")
 
 
-@contextmanager
-def _alone(path: str, seconds: float = 10) -> Iterator[None]:
+def _alone(path: str, seconds: float = 10) -> lock.Lock:
     taken = lock.acquire(path, seconds, {"pid": os.getpid()})
-    if not isinstance(taken, lock.Lock):
-        raise Failure(f"another process holds {path}: {taken.get('pid', 'unknown')}")
-    try:
-        yield
-    finally:
-        taken.release()
+    if isinstance(taken, lock.Lock):
+        return taken
+    raise Failure(f"another process holds {path}: {taken.get('pid', 'unknown')}")
 
 
 def drain(backend: str, server: str, wait: float, path: str = SOCKET, guard: str = LOCK) -> dict[str, Any]:

@@ -70,8 +70,7 @@ def repair(minion: Minion, settings: Settings, entry: Entry) -> list[str]:
     done: list[str] = []
     try:
         repairing = run.Run(dataclasses.replace(minion, pillar={**minion.pillar, **pinned}))
-        with_lock = run.take_lock(minion, settings, f"repair of {entry.version}", wait=0)
-        try:
+        with run.take_lock(minion, settings, f"repair of {entry.version}", wait=0):
             steps = repairing.steps
             if "build" in steps:
                 repairing.build()
@@ -82,8 +81,6 @@ def repair(minion: Minion, settings: Settings, entry: Entry) -> list[str]:
             done = [steps[step] for step in plan.BEFORE_SWITCH if step in steps]
             done += repairing.switch().values()
             done += nginx.repair(settings)
-        finally:
-            with_lock.release()
     except (Failure, OSError) as failure:
         log.warning("the repair at once did not help: %s", failure)
     return done

@@ -16,10 +16,16 @@ from typing import Any
 
 @dataclass
 class Lock:
-    """A lock that this process holds, until :meth:`release`."""
+    """A lock that this process holds, until :meth:`release` or the end of a ``with`` block."""
 
     path: str
     fd: int
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Drop the lock; a second time does nothing."""

@@ -81,7 +81,7 @@ class Minion:
     @property
     def about(self) -> dict[str, str]:
         """What a ledger line and an event say of the app that they are about: of ``globoapp`` nothing."""
-        return {} if self.app == apps.DEFAULT else {"app": self.app}
+        return apps.about(self.app)
 
     @property
     def chosen(self) -> tuple[tuple[str, ...], str | None]:

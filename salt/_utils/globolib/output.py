@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from globolib import states as runs
 from globolib import text
 
 # Of what failed so many lines are shown.
 MOST = 12
-# What a requisite says: the reason stands elsewhere.
-ECHO = "One or more requisite failed"
 
 
 def told(data: Any) -> str | None:
@@ -43,10 +42,8 @@ def _are_states(answer: Mapping[str, Any]) -> bool:
 
 
 def _states(name: str, answer: Mapping[str, Any]) -> str:
-    states = sorted(answer.values(), key=lambda state: int(state.get("__run_num__", 0)))
-    failed = [str(state.get("comment")) for state in states if state.get("result") is False]
-    reasons = [comment for comment in failed if ECHO not in comment] or failed
-    if reasons:
+    states = runs.ordered(answer)
+    if reasons := runs.reasons(answer):
         return "\n".join(_failed(name, reason) for reason in reasons)
     said = [state["changes"]["said"] for state in states if "said" in (state.get("changes") or {})]
     if said:

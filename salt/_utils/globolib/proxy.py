@@ -3,13 +3,14 @@ The setting `proxy`: nginx in front of an app. What is wrong with it, its defaul
 """
 
 import dataclasses
-import difflib
 import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from globolib import hints
 
 # Answered by nginx itself, and to this host alone: the digest of the site that it has taken up.
 MARK = "/.globoapp-proxy"
@@ -94,9 +95,7 @@ def problems(section: Any) -> Iterator[str]:
         return
     for key in section:
         if key not in KNOWN:
-            near = difflib.get_close_matches(str(key), KNOWN, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(KNOWN)}"
-            yield f"proxy:{key} is an unknown setting; {hint}"
+            yield f"proxy:{key} is an unknown setting; {hints.near(key, KNOWN)}"
     values = {key: section.get(key, getattr(Proxy(), key)) for key in KNOWN}
     yield from _numbers(values)
     yield from _certificate(values)

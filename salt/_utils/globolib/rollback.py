@@ -3,6 +3,7 @@
 from typing import Any
 
 from globolib import answers, checks, ledger, maintenance, prune, run, waiting
+from globolib import states as runs
 from globolib.errors import Failure
 from globolib.ledger import Entry, identity
 from globolib.minion import Minion
@@ -48,11 +49,8 @@ def rollback(minion: Minion, version: Any = None) -> dict[str, Any]:
     # Salt runs one set of states at a time: what runs now, such as a highstate, goes first.
     waiting.until(lambda: None if minion.busy() else True, deployed.lock_wait)
     token = identity()
-    held = run.take_lock(minion, deployed, f"rollback to {target}", token=token)
-    try:
+    with run.take_lock(minion, deployed, f"rollback to {target}", token=token):
         states = minion.apply({INNER: {"token": token, "action": "rollback", "version": target, **minion.about}})
-    finally:
-        held.release()
     failed = failures(states)
     comment = f"{target} ({reason}) " + ("serves." if not failed else "could not be put back.")
     if entry and any("release_command" in line.data for line in entries if line.version == entry.version):
@@ -66,7 +64,7 @@ def failures(states: dict[str, Any] | list[str]) -> list[str]:
     """What each failed state said. Raises Failure where the states could not be applied at all."""
     if not isinstance(states, dict):
         raise Failure("the states could not be applied: " + "; ".join(map(str, states)))
-    return [str(state["comment"]) for state in states.values() if state["result"] is False]
+    return runs.failed(states)
 
 
 def pruned(minion: Minion, keep: Any = None, test: bool = False) -> dict[str, list[str]]:
@@ -82,9 +80,6 @@ def pruned(minion: Minion, keep: Any = None, test: bool = False) -> dict[str, li
     if test or minion.test:
         chosen = prune.planned(deployed, entries, keep=keep)
     else:
-        with_lock = run.take_lock(minion, deployed, "pruning of old releases", wait=0)
-        try:
+        with run.take_lock(minion, deployed, "pruning of old releases", wait=0):
             chosen = prune.prune(deployed, prune.planned(deployed, entries, keep=keep))
-        finally:
-            with_lock.release()
     return {"releases": list(chosen.releases), "virtualenvs": list(chosen.virtualenvs)}

@@ -5,13 +5,12 @@ Pure: no file, no process, no network.
 """
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from globolib import apps, checks, connect, limits, serving
+from globolib import apps, checks, connect, hints, limits, serving
 from globolib.address import UNIX, Address
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
@@ -270,9 +269,7 @@ def _section(pillar: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], 
     known, problems = [*KNOWN, *SECTIONS], []
     for key in section:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
-            problems.append(f"{place}:{key} is an unknown setting; {hint}")
+            problems.append(f"{place}:{key} is an unknown setting; {hints.near(key, known, 2)}")
     return section, problems
 
 

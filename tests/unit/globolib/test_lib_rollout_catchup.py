@@ -99,6 +99,6 @@ def test_an_app_that_never_had_a_rollout_is_behind_nothing(master, store, tmp_pa
 @pytest.mark.parametrize("result", ["failed", "interrupted"])
 def test_a_deploy_that_failed_has_moved_nothing(result):
     rollout = type("Rollout", (), {"version": "1.1", "time": BEGAN})
-    assert catchup.is_behind(rollout, "web2", "1.0", [{"result": result, "time": AFTER}])
-    assert not catchup.is_behind(rollout, "web2", "1.0", [{"result": "success", "time": AFTER}])
-    assert not catchup.is_behind(rollout, "web2", "1.1", [])
+    assert catchup.is_behind(rollout, "1.0", [{"result": result, "time": AFTER}])
+    assert not catchup.is_behind(rollout, "1.0", [{"result": "success", "time": AFTER}])
+    assert not catchup.is_behind(rollout, "1.1", [])

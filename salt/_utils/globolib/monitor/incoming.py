@@ -93,11 +93,6 @@ def app(value: Any) -> str | None:
     return value if isinstance(value, str) and apps.NAME.match(value) else None
 
 
-def _about(name: str) -> dict[str, str]:
-    """What a record says of its app: of ``globoapp`` nothing."""
-    return {} if name == apps.DEFAULT else {"app": name}
-
-
 def edge(data: Any, arrival: str) -> dict[str, Any] | str:
     """A beacon's event: ``{"probe", "state", "since", "time", "value", "threshold", "message"}``, and ``app``."""
     if not isinstance(data, Mapping):
@@ -109,7 +104,7 @@ def edge(data: Any, arrival: str) -> dict[str, Any] | str:
     if name is None:
         return f"an alert of app {_shown(data['app'])}, which is no name of an app"
     times = {"since": time(data.get("since"), arrival), "time": time(data.get("time"), arrival)}
-    return {"probe": probe, "state": state, **_about(name), **times, **_seen(data)}
+    return {"probe": probe, "state": state, **apps.about(name), **times, **_seen(data)}
 
 
 def healed(data: Any) -> dict[str, Any] | str:
@@ -119,7 +114,7 @@ def healed(data: Any) -> dict[str, Any] | str:
     name = app(data.get("app"))
     if name is None:
         return f"an answer of healing of app {_shown(data['app'])}, which is no name of an app"
-    return {"result": data["result"], **_about(name), "comment": message(data.get("comment"))[:2000]}
+    return {"result": data["result"], **apps.about(name), "comment": message(data.get("comment"))[:2000]}
 
 
 def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
@@ -132,7 +127,7 @@ def deploy(data: Any, arrival: str) -> dict[str, Any] | str:
     name = app(data.get("app"))
     if name is None:
         return f"a ledger line of app {_shown(data['app'])}, which is no name of an app"
-    line: dict[str, Any] = {"id": data["id"], **_about(name), "version": version, "result": result}
+    line: dict[str, Any] = {"id": data["id"], **apps.about(name), "version": version, "result": result}
     line["time"] = time(data.get("time"), arrival)
     for key in ("host", "name", "bind", "address", "action", "from", "jid"):
         if key in data:

@@ -4,12 +4,11 @@ What monitoring is told by pillar (``globoapp:monitor``, ``globoapp:notify``), a
 Pure functions: no file, no process, no network.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from globolib import apps, balancer
+from globolib import apps, balancer, hints
 
 # Seconds, percent and milliseconds; a probe that is False is off. `every` is the pace of looking,
 # `samples` how many looks in a row make a probe bad, or clear again.
@@ -43,8 +42,7 @@ FIELDS = ("summary", "state", "host", "app", "probe", "message", "value", "thres
 
 
 def _near(key: Any, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(key), known, 1)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+    return f"; {hints.near(key, known)}"
 
 
 def _number_problem(where: str, key: str, value: Any) -> str | None:

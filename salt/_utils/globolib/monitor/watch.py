@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from globolib import ledger, text
-from globolib.apps import DEFAULT, split, subject
+from globolib.apps import DEFAULT, about, split, subject
 from globolib.monitor import healing, incoming
 from globolib.monitor.store import Store, is_key
 
@@ -132,7 +132,7 @@ class Watch:
             elif known is None:
                 since = data.get("since") or now
                 known = {"id": uuid.uuid4().hex, "host": minion, "probe": probe, "since": since, "until": None}
-                known |= {"reminders": 0, **({} if app == DEFAULT else {"app": app})}
+                known |= {"reminders": 0, **about(app)}
                 state = "bad"
             elif state == "reminder":
                 known["reminders"] = int(incoming.number(known.get("reminders")) or 0) + 1

@@ -33,8 +33,8 @@ class Work:
             elif server.state == words.RETURNING:
                 self.set(name, then=state, **changes)
             else:
-                told = {"pending": (), "stuck": (), "asked": 0.0}
-                self.set(name, state=words.RETURNING, then=state, since=self.now, **changes, **told)
+                self.set(name, **changes)
+                self.rollout = returning(self.rollout, {name: state}, self.now)
 
     def set(self, name: str, **changes: Any) -> None:
         """Change fields of a server."""

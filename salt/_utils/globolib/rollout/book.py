@@ -4,7 +4,7 @@ import datetime
 import os
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,7 +109,7 @@ class Book:
         naming the last ones: there is none of this id.
         """
         if re.fullmatch(r"\d{20}", str(name)):
-            name = next((one.id for one in self.all(KEEP) if one.jid == str(name)), name)
+            name = next((one.id for one in self._newest(KEEP) if one.jid == str(name)), name)
         record = self._store.get(BANK, name) if isinstance(name, str) and is_key(name) else None
         if record is None:
             last = self._store.keys(BANK)[-3:]
@@ -122,17 +122,20 @@ class Book:
 
     def all(self, most: int) -> list[Rollout]:
         """The last rollouts, newest first; a record that is broken is left out."""
-        found = []
+        return list(self._newest(most))
+
+    def _newest(self, most: int) -> Iterator[Rollout]:
+        """The same, each read when it is asked for: a record is as long as the fleet, and each report asks for one."""
         for name in reversed(self._store.keys(BANK)[-most:]):
             try:
-                found.append(self.get(name))
+                rollout = self.get(name)
             except Failure:
                 continue
-        return found
+            yield rollout
 
     def finished(self, app: str) -> Rollout | None:
         """The last rollout of an app that reached its end: what the fleet has."""
-        return next((one for one in self.all(KEEP) if one.app == app and one.phase == words.FINISHED), None)
+        return next((one for one in self._newest(KEEP) if one.app == app and one.phase == words.FINISHED), None)
 
     def hold(self, rollout: Rollout) -> lock.Lock:
         """
@@ -183,11 +186,10 @@ class Book:
         for one in self.all(most):
             has_it = len(one.names(*words.HAS_IT))
             cut = one.phase not in words.ENDED and not self.is_driven(one)
-            about = {} if one.app == apps.DEFAULT else {"app": one.app}
             told.append(
                 {
                     "rollout": one.id,
-                    **about,
+                    **apps.about(one.app),
                     "version": one.version,
                     "target": one.target,
                     "who": one.who,

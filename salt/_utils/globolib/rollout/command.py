@@ -1,6 +1,5 @@
 """What a person on the master can do with rollouts: begin one, look on, order, resume, revert."""
 
-import contextlib
 import dataclasses
 import io
 import sys
@@ -10,6 +9,7 @@ from typing import IO, Any
 
 from globolib import apps, text
 from globolib import balancer as balancers
+from globolib import states as runs
 from globolib.errors import Failure
 from globolib.rollout import book as books
 from globolib.rollout import engine, show
@@ -97,8 +97,8 @@ def _driven(master: Master, rollout: Rollout, back: bool = False) -> dict[str, A
     def tell(before: Rollout, after: Rollout) -> None:
         teller.tell(before, after)
         for name, server in show.changes(before, after):
-            told = {"server": name, "state": server.state, "before": server.before, "why": server.why, **server.line}
-            master.fire({"version": after.version, **told}, f"globoapp/rollout/{after.id}/{name}")
+            told = {"version": after.version, **show.event(name, server)}
+            master.fire(told, f"globoapp/rollout/{after.id}/{name}")
         if before.phase != after.phase:
             master.fire(
                 {"version": after.version, "phase": after.phase, "why": after.why}, f"globoapp/rollout/{after.id}"
@@ -116,7 +116,7 @@ def begin(
 ) -> dict[str, Any]:
     """Roll a version out; returns the summary. Raises Failure before anything is sent."""
     rollout = _with_balancers(master, master.book.begun(version, servers, meant, books.options(given)))
-    with contextlib.closing(_Held(master.book, rollout)):
+    with master.book.hold(rollout):
         return _driven(master, rollout)
 
 
@@ -138,19 +138,9 @@ def _with_balancers(master: Master, rollout: Rollout) -> Rollout:
     return rollout
 
 
-class _Held:
-    """The lock of an app's rollouts, as a thing to close."""
-
-    def __init__(self, book: Book, rollout: Rollout) -> None:
-        self._lock = book.hold(rollout)
-
-    def close(self) -> None:
-        self._lock.release()
-
-
 def resume(master: Master, name: Any) -> dict[str, Any]:
     """Go on with a rollout that was paused, stopped or cut."""
-    with contextlib.closing(_Held(master.book, master.book.get(name))):
+    with master.book.hold(master.book.get(name)):
         rollout = master.book.get(name)  # as it is now that nobody else drives it
         if rollout.phase in (words.GOING_BACK, words.WENT_BACK):
             raise Failure(f"rollout {name} {rollout.phase}: salt-run globoapp.revert {name} goes on with that")
@@ -160,7 +150,7 @@ def resume(master: Master, name: Any) -> dict[str, Any]:
 
 def revert(master: Master, name: Any) -> dict[str, Any]:
     """Bring the servers of a rollout back to what they had."""
-    with contextlib.closing(_Held(master.book, master.book.get(name))):
+    with master.book.hold(master.book.get(name)):
         rollout = master.book.get(name)
         _is_last(master.book, rollout)
         if rollout.phase not in words.ENDED and rollout.phase != words.GOING_BACK:
@@ -205,13 +195,15 @@ def watch(master: Master, name: Any) -> dict[str, Any]:
         elif rollout != seen:
             teller.tell(seen, rollout)
         seen = rollout
-    return _answer(master.book.get(name))
+    return _answer(rollout)
 
 
 def _looks(book: Book, name: Any) -> Iterator[Rollout]:
+    """The rollout as it is now, again and again; last as it is when nobody drives it."""
+    rollout = book.get(name)
     while True:
-        driven = book.is_driven(book.get(name))
-        yield book.get(name)
+        driven = book.is_driven(rollout)
+        yield book.get(rollout.id)
         if not driven:
             return
         time.sleep(LOOK)
@@ -223,15 +215,13 @@ def foretold(
     """``test=True``: who would go when, and what each would do."""
     options = books.options(given)
     rollout = _with_balancers(master, master.book.begun(version, servers, meant, options))
-    about = {} if meant.app == apps.DEFAULT else {"app": meant.app}
-    pillar = {"version": version, **about}
     returns = master.connect().cmd(
         list(servers),
         "state.apply",
         ["globoapp"],
         timeout=options.wait,
         tgt_type="list",
-        kwarg={"pillar": pillar, "test": True},
+        kwarg={"pillar": rollout.pillar, "test": True},
     )
     each = {name: _would(returns.get(name)) for name in rollout.servers}
     moving = [name for name, told in each.items() if told != "nothing"]
@@ -253,7 +243,6 @@ def _would(states: Any) -> Any:
         return "no answer: it would not begin"
     if not isinstance(states, Mapping):
         return f"cannot: {states}"
-    told = [each for each in states.values() if isinstance(each, Mapping)]
-    failed = [str(each.get("comment")) for each in told if each.get("result") is False]
-    planned = [str(each.get("comment")).splitlines()[0] for each in told if each.get("changes")]
-    return f"cannot: {failed[0]}" if failed else planned or "nothing"
+    planned = [str(each.get("comment")).partition("\n")[0] for each in runs.ordered(states) if each.get("changes")]
+    reasons = runs.reasons(states)
+    return f"cannot: {reasons[0]}" if reasons else planned or "nothing"

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from globolib.ledger import SUCCESS
 from globolib.rollout import balancing
 from globolib.rollout import state as words
 from globolib.rollout.balancing import HOLD, Work
@@ -142,7 +143,7 @@ def _followed(work: Work, event: Answered, server: Server) -> None:
 
 def _recorded(work: Work, name: str, server: Server, line: Mapping[str, Any]) -> None:
     """The truth about a server's deploy, also where it comes late."""
-    well, failed = line.get("result") == "success", line.get("failed") or [str(line.get("result"))]
+    well, failed = line.get("result") == SUCCESS, line.get("failed") or [str(line.get("result"))]
     why = "" if well else str(failed[0])
     kept = {key: line[key] for key in ("id", "duration", "probe") if key in line}
     kept |= {"command": True} if line.get("release_command") else {}
@@ -269,12 +270,12 @@ def _rolling(work: Work) -> None:
     if sum(end in words.FAILURES for end in ends) > options.failures or words.UNCLEAR in ends:
         work.phase(words.STOPPING)
         return
-    led = [name for name, server in rollout.servers.items() if server.state not in (words.HAD, words.SKIPPED)]
+    led = rollout.led
     first = {name: rollout.servers[name] for name in led[: options.first]}
     waiting, busy = rollout.names(words.STAGED), rollout.names(words.DEPLOYING, *words.BALANCED)
     if not waiting and not busy:
-        missing = [name for name, server in rollout.servers.items() if server.state not in words.HAS_IT]
-        work.phase(words.FINISHED, f"without {_listed(work, missing)}" if missing else "every server has it")
+        missing = _listed(work, rollout.missing)
+        work.phase(words.FINISHED, f"without {missing}" if missing else "every server has it")
         return
     for name in rollout.names(words.DRAINED):
         _deploy(work, name)

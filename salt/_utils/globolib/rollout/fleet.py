@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from globolib import apps, ledger, text
+from globolib import states as runs
 from globolib.monitor import incoming
 from globolib.rollout.events import (
     Action,
@@ -30,8 +31,6 @@ BUSY = ("another deploy is under way", "is running as PID", "while this deploy o
 HAS_COMMAND = " has a release command"
 # Of the words of a server that failed so many lines are stored.
 KEPT = 40
-# What a requisite says: the reason stands elsewhere.
-ECHO = "One or more requisite failed"
 
 
 class Client(Protocol):
@@ -57,10 +56,8 @@ def _reason(states: Any) -> tuple[bool | None, str]:
         said = states if isinstance(states, (list, tuple)) else [states]
         why = "; ".join(map(text.line, map(str, said)))
         return (None if any(phrase in why for phrase in BUSY) else False), why
-    results = [state for state in states.values() if isinstance(state, Mapping)]
-    failed = [str(state.get("comment")) for state in results if state.get("result") is False]
-    told = [comment for comment in failed if ECHO not in comment] or failed
-    if not failed:
+    told = runs.reasons(states)
+    if not told:
         return True, ""
     return (None if any(phrase in told[0] for phrase in BUSY) else False), _short(told[0])
 
@@ -69,6 +66,21 @@ def _short(comment: str) -> str:
     """The first line of a comment, which is the reason, and the last ones, which are the log's: harmless."""
     first, *rest = text.lines(comment, 10_000, 300) or [""]
     return "\n".join([first, *rest[-KEPT:]])
+
+
+def _job(rollout: Rollout, action: Ask | Stage | Deploy | GoBack) -> tuple[str, list[Any], dict[str, Any]]:
+    """What servers are called for an action: the function, its arguments, those that have names."""
+    if isinstance(action, Ask):
+        return "globoapp_minion.deployed", [], {**apps.about(rollout.app)}
+    if isinstance(action, GoBack):
+        return "globoapp.rollback", [], {"version": action.version, **apps.about(rollout.app)}
+    if isinstance(action, Stage):
+        return "state.apply", ["globoapp.staged"], {"pillar": rollout.pillar}
+    pillar: dict[str, Any] = {**rollout.pillar}
+    if not action.command:  # it has been run: once for a rollout
+        without = {"release_command": False}
+        pillar |= {"globoapp": without} if rollout.app == apps.DEFAULT else {"globoapps": {rollout.app: without}}
+    return "state.apply", ["globoapp"], {"pillar": pillar}
 
 
 class Fleet:
@@ -88,18 +100,7 @@ class Fleet:
         if isinstance(action, (Drain, TakeBack)):
             return self._balance(rollout, action)
         servers = [action.server] if isinstance(action, (Deploy, GoBack)) else list(action.servers)
-        about: dict[str, Any] = {} if rollout.app == apps.DEFAULT else {"app": rollout.app}
-        pillar: dict[str, Any] = {"version": rollout.version, **about}
-        if isinstance(action, Deploy) and not action.command:  # it has been run: once for a rollout
-            without = {"release_command": False}
-            pillar |= {"globoapp": without} if rollout.app == apps.DEFAULT else {"globoapps": {rollout.app: without}}
-        fun, args, kwargs = {
-            Ask: ("globoapp_minion.deployed", [], about),
-            Stage: ("state.apply", ["globoapp.staged"], {"pillar": pillar}),
-            Deploy: ("state.apply", ["globoapp"], {"pillar": pillar}),
-            GoBack: ("globoapp.rollback", [], {"version": getattr(action, "version", None), **about}),
-        }[type(action)]
-        jid, problem = self._send(action, servers, fun, args, kwargs)
+        jid, problem = self._send(action, servers, *_job(rollout, action))
         if not problem:
             return [] if isinstance(action, Ask) else [Sent(tuple(servers), jid)]
         if isinstance(action, Ask):
@@ -163,7 +164,7 @@ class Fleet:
             said = [answer.get("comment"), *(answer.get("failed") or [])]
             return Returned(server, jid, answer.get("result") is True, _short("\n".join(map(str, said))))
         ok, why = _reason(answer)
-        ids = [str(state.get("__id__")) for state in answer.values()] if ok and isinstance(answer, Mapping) else []
+        ids = [str(state.get("__id__")) for state in runs.ordered(answer)] if ok else []
         return Returned(server, jid, ok, why, any(name.endswith(HAS_COMMAND) for name in ids))
 
 

@@ -30,7 +30,7 @@ def line(name: str, server: Server, version: str) -> str:
     if server.state == words.REVERTED:
         return f"{name} {version} -> {server.before} reverted" + (f"; {server.why}" if server.why else "")
     if server.state == words.DONE:
-        told = ledger.told({**server.line, "from": server.before, "version": version, "result": "success"})
+        told = ledger.told({**server.line, "from": server.before, "version": version, "result": ledger.SUCCESS})
         return f"{name} {told}" + (f"; {server.note}" if server.note else "")
     reason = server.why.splitlines()[: REASON + 1]
     return "\n    ".join([f"{move} {server.state}: {reason[0] if reason else ''}".rstrip(": "), *reason[1:]])
@@ -67,15 +67,13 @@ def next_steps(rollout: Rollout) -> list[str]:
 def summary(rollout: Rollout) -> dict[str, Any]:
     """A rollout as it is answered: counts, who has not got it, and what to type."""
     counted = Counter(server.state for server in rollout.servers.values())
-    missing = {
-        name: (f"{server.state}: {server.reason}" if server.why else server.state)
-        for name, server in rollout.servers.items()
-        if server.state not in words.HAS_IT
-    }
-    about = {} if rollout.app == apps.DEFAULT else {"app": rollout.app}
+    missing = {}
+    for name in rollout.missing:
+        server = rollout.servers[name]
+        missing[name] = f"{server.state}: {server.reason}" if server.why else server.state
     answer: dict[str, Any] = {
         "rollout": rollout.id,
-        **about,
+        **apps.about(rollout.app),
         "version": rollout.version,
         "phase": rollout.phase,
         "why": rollout.why,
@@ -90,6 +88,11 @@ def changes(before: Rollout, after: Rollout) -> Iterator[tuple[str, Server]]:
     for name, server in after.servers.items():
         if server.state in TOLD and before.servers[name].state != server.state:
             yield name, server
+
+
+def event(name: str, server: Server) -> dict[str, Any]:
+    """What programs are told of a server."""
+    return {"server": name, "state": server.state, "before": server.before, "why": server.why, **server.line}
 
 
 class Lines:
@@ -109,7 +112,7 @@ class Lines:
 
     @staticmethod
     def _phase(rollout: Rollout) -> str:
-        led = [name for name, server in rollout.servers.items() if server.state not in (words.HAD, words.SKIPPED)]
+        led = rollout.led
         what = {
             words.ASKING: f"asking {len(rollout.servers)} servers",
             words.PREPARING: f"staging {rollout.version} on {len(led)}: nothing is switched yet",
@@ -154,8 +157,7 @@ class Json(Lines):
     def tell(self, before: Rollout, after: Rollout) -> None:
         """Say what changed."""
         for name, server in changes(before, after):
-            told = {"server": name, "state": server.state, "before": server.before, "why": server.why}
-            self._say(after, {**told, **server.line, "since": server.since})
+            self._say(after, {**event(name, server), "since": server.since})
         if before.phase != after.phase or before is after:
             self._say(after, {"phase": after.phase, "why": after.why})
 

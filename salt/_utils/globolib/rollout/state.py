@@ -188,6 +188,21 @@ class Rollout:
     ordered: str = ""
     why: str = ""
 
+    @property
+    def pillar(self) -> dict[str, str]:
+        """The pillar of a deploy of it."""
+        return {"version": self.version, **apps.about(self.app)}
+
+    @property
+    def led(self) -> list[str]:
+        """The servers that are to deploy, or have done so in this rollout."""
+        return [name for name, server in self.servers.items() if server.state not in (HAD, SKIPPED)]
+
+    @property
+    def missing(self) -> list[str]:
+        """The servers that have not got the version."""
+        return [name for name, server in self.servers.items() if server.state not in HAS_IT]
+
     def names(self, *states: str) -> list[str]:
         """The servers in one of these states, in order."""
         return [name for name, server in self.servers.items() if server.state in states]
@@ -200,7 +215,7 @@ class Rollout:
     @property
     def succeeded(self) -> bool:
         """Whether every server of the target has the version."""
-        return all(server.state in HAS_IT for server in self.servers.values())
+        return not self.missing
 
     @property
     def out(self) -> list[str]:

@@ -1,0 +1,11 @@
+"""What a person may have meant by a word that is none of those that there are."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+
+def near(word: Any, known: Sequence[str], most: int = 1) -> str:
+    """``did you mean port?`` with at most so many that are like it, or ``there are: ...`` with all."""
+    close = difflib.get_close_matches(str(word), known, most)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(known)}"

@@ -12,18 +12,17 @@ from haproxy import PACKAGES
 from load import Load
 from machines import CHECKOUT, Fleet
 from polling import until
+from rolling import drivers, rollout, site, whole
 from server import Server, all_green, apply, ask
-from test_rollout import Rolling, deploying, drivers, whole
 
 CHECK = {"path": "/api/comment/list/nobody-commented", "status": 404}  # 1.0 has no page of its own for that
 CONFIG = "/etc/haproxy/haproxy.cfg"
 PURGE = "dpkg --purge --force-all haproxy; rm -rf /etc/haproxy"
 
 
-def site(balancer=True, **settings):
-    """The pillar of the web servers."""
-    own = {"balancer": {"minions": ["lb"], "wait": 20}} if balancer else {}
-    return f"globoapp: {json.dumps({'prove': 0, 'soak': 0.5, **own, **settings})}\n"
+def behind(balancer=True, **settings):
+    """The pillar of web servers that are behind the load balancer, for the rollout as well where that is wanted."""
+    return site(**({"balancer": {"minions": ["lb"], "wait": 20}} if balancer else {}), **settings)
 
 
 class Balancer(Server):
@@ -66,7 +65,7 @@ def lb(fleet, first_deploy):
 def webs(fleet, lb, serving_1_0):
     """web1 and web2 behind lb, serving 1.0; a rollout is quick."""
     servers = [Server(fleet, name) for name in ("web1", "web2")]
-    fleet.heal(False, site())
+    fleet.heal(False, behind())
     all_green(apply(fleet, "web*", "1.0", port=8000))
     until(lambda: lb.statuses() == {"web1": "UP", "web2": "UP"})
     yield servers
@@ -116,7 +115,7 @@ def test_what_haproxy_does_not_take_is_not_put_in_place(lb):
 @pytest.mark.parametrize("drain", [True, False], ids=["with drain", "without"])
 def test_a_rollout_loses_nothing(lb, webs, say, drain):
     fleet = lb.fleet
-    fleet.heal(False, site(drain))
+    fleet.heal(False, behind(drain))
     begun = lb.sh("date +%s.%N")
     with Load(lb.url(80)) as load:
         code, rolling = whole(fleet, "rollout", "version=1.1", "target=web*")
@@ -166,9 +165,7 @@ def test_a_load_balancer_that_is_away_stops_it_before_a_deploy(lb, webs):
 
 def test_who_drives_it_is_killed_and_resume_takes_the_server_back(lb, webs):
     fleet = lb.fleet
-    rolling = Rolling(fleet, "rollout", "version=1.1", "target=web*")
-    rolling.until("rolling:")
-    until(lambda: deploying(webs[0]))
+    rolling = rollout(fleet).begun(webs[0])
     drivers(fleet, signal.SIGKILL)
     rolling.end()
     assert lb.statuses()["web1"] == "DRAIN"
@@ -179,9 +176,7 @@ def test_who_drives_it_is_killed_and_resume_takes_the_server_back(lb, webs):
 
 def test_with_ctrl_c_it_is_taken_back_at_once(lb, webs):
     fleet = lb.fleet
-    rolling = Rolling(fleet, "rollout", "version=1.1", "target=web*")
-    rolling.until("rolling:")
-    until(lambda: deploying(webs[0]))
+    rolling = rollout(fleet).begun(webs[0])
     drivers(fleet, signal.SIGINT)
     assert rolling.end() != 0
     assert "globoapp_balancer.ready globoapp web1" in rolling.text
@@ -207,7 +202,7 @@ def four(fleet):
 @pytest.mark.parametrize("drain", [True, False], ids=["with drain", "without"])
 def test_four_servers_and_100000_requests(four, say, drain):
     lb, names = four
-    lb.fleet.heal(False, site(drain, prove=3, soak=5))
+    lb.fleet.heal(False, behind(drain, prove=3, soak=5))
     all_green(apply(lb.fleet, "web*", "1.0", port=8000))
     until(lambda: lb.statuses() == dict.fromkeys(names, "UP"))
     with Load(lb.url(80), rate=0, at_least=100_000) as load:

@@ -8,8 +8,8 @@ import pytest
 from load import Load
 from machines import Fleet
 from polling import until
+from rolling import Rolling, deploying, site, whole
 from server import ROOT, Server, all_green, apply
-from test_rollout import Rolling, deploying, site, whole
 
 SERVERS = [f"web{number}" for number in range(1, 7)]
 

@@ -1,7 +1,6 @@
 """A rollout over two real servers: its lines, its order, and what breaks in the middle of it."""
 
 import contextlib
-import json
 import re
 import signal
 
@@ -9,6 +8,7 @@ import pytest
 from load import Load
 from polling import until
 from releases import release
+from rolling import Rolling, deploying, drivers, rollout, site, whole
 from server import Server, all_green, apply
 
 # Sick a moment after the switch, and on web2 only.
@@ -21,11 +21,6 @@ def _sicken():
 if socket.gethostname() == "web2" and "candidate" not in os.environ.get("RUNTIME_DIRECTORY", "candidate"):
     threading.Thread(target=_sicken, daemon=True).start()
 """
-
-
-def site(**settings):
-    """The pillar of a site in which trial and soak take a moment."""
-    return f"globoapp: {json.dumps({'prove': 0, 'soak': 0.5, **settings})}\n"
 
 
 @pytest.fixture(scope="module")
@@ -48,54 +43,6 @@ def back(fleet):
     """Deploys 1.0 on both, when what a test has left under way has ended."""
     until(lambda: fleet.ask("web*", "state.running") == {"web1": [], "web2": []})
     all_green(apply(fleet, "web*", "1.0", port=8000))
-
-
-class Rolling:
-    """`salt-run globoapp.rollout` in a process of its own; `lines` is what it has said."""
-
-    def __init__(self, fleet, *words):
-        self.fleet, self.lines = fleet, []
-        self.process = fleet.start("salt-run", "globoapp." + words[0], *words[1:], stdout=-1, stderr=-2, text=True)
-
-    def until(self, pattern):
-        """Reads on to the line that matches, and returns the match; fails the test where there is none."""
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-            if found := re.search(pattern, line):
-                return found
-        return pytest.fail(f"no line like {pattern}:\n" + "\n".join(self.lines))
-
-    def end(self):
-        """The exit code; `text` is all that was said."""
-        self.lines += self.process.stdout.read().splitlines()
-        return self.process.wait(120)
-
-    @property
-    def text(self):
-        return "\n".join(self.lines)
-
-    @property
-    def id(self):
-        return re.search(r"\[(\S+)\]", self.text)[1]
-
-
-def rollout(fleet, version="1.1", *words):
-    return Rolling(fleet, "rollout", f"version={version}", "target=web*", *words)
-
-
-def whole(fleet, *words):
-    """A rollout that is at its end: (exit code, what it said)."""
-    rolling = Rolling(fleet, *words)
-    return rolling.end(), rolling
-
-
-def deploying(server):
-    return server.call("globoapp.deploying") is not None
-
-
-def drivers(fleet, number):
-    """Sends a signal to who drives a rollout, on the master."""
-    fleet.exec("master", "pkill", f"-{int(number)}", "-f", "salt-run.*globoapp.r", check=True)
 
 
 def test_one_first_then_the_other_and_no_request_is_lost(webs):
@@ -171,9 +118,7 @@ def test_power_lost_in_the_middle_is_named_and_resumed(webs):
     web1, web2 = webs
     fleet = web1.fleet
     fleet.heal(False, site(soak=8))
-    rolling = rollout(fleet, "1.1", "first=0", "batch=100%", "wait=10")
-    rolling.until("rolling:")
-    until(lambda: deploying(web2))
+    rolling = rollout(fleet, "1.1", "first=0", "batch=100%", "wait=10").begun(web2)
     fleet.cut("web2")
     try:
         assert rolling.end() != 0
@@ -201,9 +146,7 @@ def test_power_lost_in_the_middle_is_named_and_resumed(webs):
 def test_who_drives_it_is_killed_and_the_next_goes_on(webs):
     web1, web2 = webs
     fleet = web1.fleet
-    rolling = rollout(fleet, "1.1", "pause=12")
-    rolling.until("rolling:")
-    until(lambda: deploying(web1))
+    rolling = rollout(fleet, "1.1", "pause=12").begun(web1)
     second = rollout(fleet, "2.0")
     assert second.end() != 0
     assert f"globoapp is being rolled out: {rolling.id} by " in second.text
@@ -220,9 +163,7 @@ def test_who_drives_it_is_killed_and_the_next_goes_on(webs):
 def test_ctrl_c_and_orders(webs):
     web1, web2 = webs
     fleet = web1.fleet
-    rolling = rollout(fleet, "1.1", "pause=60")
-    rolling.until("rolling:")
-    until(lambda: deploying(web1))
+    rolling = rollout(fleet, "1.1", "pause=60").begun(web1)
     drivers(fleet, signal.SIGINT)
     assert rolling.end() != 0
     assert "paused: interrupted; web1 will go on by itself" in rolling.text
@@ -261,9 +202,7 @@ def test_the_master_goes_away_in_the_middle(webs):
     web1, web2 = webs
     fleet = web1.fleet
     fleet.heal(False, site(soak=3))
-    rolling = rollout(fleet, "1.1", "wait=60")
-    rolling.until("rolling:")
-    until(lambda: deploying(web1))
+    rolling = rollout(fleet, "1.1", "wait=60").begun(web1)
     with Load(web1.url()) as load:
         fleet.exec("master", "systemctl", "stop", "salt-master", check=True)
         until(lambda: web1.version() == "1.1")

@@ -21,8 +21,7 @@ from globolib.rollout.events import (
     Tick,
 )
 from globolib.rollout.state import loaded
-from test_lib_rollout_drive import Desk
-from test_lib_rollout_engine import World
+from rolloutworld import Desk, World
 
 WAIT = 20
 

@@ -1,39 +1,19 @@
 """A rollout from the command to its end: stored, ordered, cut, resumed; its servers answer by Salt's events."""
 
 import dataclasses
-import io
 import itertools
 import json
 import threading
 import time
 
 import pytest
-from fakecache import Cache
 from globolib.errors import Failure
-from globolib.monitor.store import Store
 from globolib.rollout import book as books
 from globolib.rollout import command, events
 from globolib.rollout import state as words
-from globolib.rollout.book import Book
 from globolib.rollout.fleet import Fleet
-from standins import FAILED, WELL, Servers
-
-
-class Desk:
-    """A master with its store; `out` is what was printed, `fired` the tags of its events."""
-
-    def __init__(self, directory, plan, form=""):
-        self.book = Book(Store(Cache(), str(directory)), str(directory))
-        self.servers, self.out, self.fired = Servers(plan), io.StringIO(), []
-        fire = lambda data, tag: self.fired.append(tag)  # noqa: E731
-        self.master = command.Master(self.book, lambda: self.servers, self.servers, fire, self.out, form)
-
-    def begin(self, version="1.1", **options):
-        return command.begin(self.master, version, list(self.servers.plan), books.Meant("web*", "root"), options)
-
-    @property
-    def said(self):
-        return self.out.getvalue().splitlines()
+from rolloutworld import Desk
+from standins import FAILED, WELL
 
 
 @pytest.fixture

@@ -3,7 +3,14 @@
 ``globoapp.health`` return, and the inventory as a table. All else is shown as Salt does by default.
 """
 
-import globolib
+import os
+import sys
+
+# Salt gives outputters no way to the package: it lies beside them, in a tree or among what a minion was sent.
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path += [os.path.join(HERE, name) for name in ("_utils", "utils")]
+
+import globolib  # noqa: E402
 
 globolib.refresh()
 

@@ -21,7 +21,7 @@ def six():
     fleet.run("down")
     try:
         fleet.run("up", "--web", "6", capture_output=False)
-        fleet.heal(False, site(soak=4))
+        fleet.heal(False, site(soak=20))  # time enough for all the faults
         small = Server(fleet, "web5")
         small.sh(f"mkdir -p {ROOT} && mount -t tmpfs -o size=160m,mode=0755 tmpfs {ROOT}")
         all_green(apply(fleet, "web*", "1.0", reserve=1))

@@ -43,7 +43,7 @@ def digest():
 
         salt 'web*' globoapp_minion.digest
     """
-    return code.here()
+    return code.here(__opts__)
 
 
 def is_current(served=None):

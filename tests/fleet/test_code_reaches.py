@@ -7,6 +7,7 @@ from polling import until
 from server import Server
 
 TREE = "/srv/globoapp/salt"
+CACHE = "/var/cache/salt/minion/extmods"
 ASKED = "\n\ndef deploying(minion):\n    return {word!r}\n"
 LOOK = """
 
@@ -20,12 +21,16 @@ def look(minion, memory):
 def append(fleet):
     """
     A function that puts text at the end of a file of the package as the master serves it: of a copy, since others
-    read the checkout.
+    read the checkout. The master's machine is a minion too, with an older package in its cache, and the master's
+    workers have come up since.
     """
     master = Server(fleet, "master")
-    master.sh(f"cp -a {TREE} /root/tree && mount --bind /root/tree {TREE}")
+    master.sh(f"""
+        [ -e {CACHE} ] || {{ mkdir -p {CACHE} && cp -a {TREE}/_utils {CACHE}/utils && touch {CACHE}/of-a-test; }}
+        cp -a {TREE} /root/tree && mount --bind /root/tree {TREE} && systemctl restart salt-master""")
+    until(lambda: fleet.awake("web1", "web2"), 120)
     yield lambda path, text: master.sh(f"echo {shlex.quote(text)} >>{TREE}/_utils/globolib/{path}")
-    master.sh(f"umount {TREE} && rm -r /root/tree")
+    master.sh(f"umount {TREE} && rm -r /root/tree; [ ! -e {CACHE}/of-a-test ] || rm -r {CACHE}")
 
 
 def deploy(server):

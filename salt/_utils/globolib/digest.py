@@ -33,9 +33,13 @@ def _sources(directory: str) -> list[str]:
     return sorted(path for path in paths if path.endswith(".py") and path.startswith(os.path.join(directory, "globo")))
 
 
-def here() -> str:
-    """The digest of the code that this package is part of: on a master that of its tree, on a minion of its cache."""
-    return of(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+def here(opts: Mapping[str, Any]) -> str:
+    """
+    The digest of the code that the process of these options works with: on a master that of its tree (``module_dirs``
+    names it), on a minion of its cache, where this package was loaded from.
+    """
+    trees = [root for root in opts.get("module_dirs") or [] if os.path.isdir(os.path.join(root, "_utils", "globolib"))]
+    return of(trees[0] if trees else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 def served(opts: Mapping[str, Any], saltenv: str = "base") -> str | None:
@@ -57,4 +61,4 @@ def is_current(opts: Mapping[str, Any], code: str | None) -> bool:
     """
     if opts.get("file_client") == "local":
         code = served(opts, opts.get("saltenv") or "base")
-    return code is not None and code == here() and not globolib.stale()
+    return code is not None and code == here(opts) and not globolib.stale()

@@ -64,19 +64,29 @@ def test_a_file_that_moved_is_a_change(tmp_path):
 
 
 def test_this_packages_own():
-    assert digest.here() == digest.of(str(SALT))
-    assert digest.of("/nowhere") == digest.of("/nowhere/else") != digest.here()
+    assert digest.here({}) == digest.of(str(SALT))
+    assert digest.of("/nowhere") == digest.of("/nowhere/else") != digest.here({})
+
+
+def test_a_masters_own_is_that_of_its_tree_whatever_it_has_loaded(tmp_path):
+    code(tmp_path, "_")
+    (tmp_path / "_utils/globolib").mkdir(exist_ok=True, parents=True)
+    (tmp_path / "_utils/globolib/new.py").write_text("")
+    site = tmp_path / "site"
+    site.mkdir()
+    opts = {"module_dirs": [str(site), str(tmp_path)]}
+    assert digest.here(opts) == digest.of(str(tmp_path)) != digest.here({"module_dirs": [str(site)]}) == digest.here({})
 
 
 def test_current_is_what_the_master_serves():
-    assert digest.is_current({}, digest.here()) is True
+    assert digest.is_current({}, digest.here({})) is True
     assert digest.is_current({}, "0" * 64) is False
     assert digest.is_current({}, None) is False
 
 
 def test_code_that_this_process_has_not_loaded_is_not_current(monkeypatch):
     monkeypatch.setattr(globolib, "_LOADED", ())
-    assert digest.is_current({}, digest.here()) is False
+    assert digest.is_current({}, digest.here({})) is False
 
 
 def test_a_minion_without_a_master_serves_itself(tmp_path):
@@ -84,7 +94,7 @@ def test_a_minion_without_a_master_serves_itself(tmp_path):
     other.mkdir()
     shutil.copytree(SALT, tmp_path / "salt", ignore=shutil.ignore_patterns("__pycache__"))
     opts = {"file_client": "local", "file_roots": {"base": [str(other), str(tmp_path / "salt")], "dev": [str(other)]}}
-    assert digest.served(opts) == digest.here()
+    assert digest.served(opts) == digest.here({})
     assert digest.served(opts, "dev") is None
     assert digest.served({}) is None
     assert digest.is_current(opts, None) is True
@@ -94,4 +104,4 @@ def test_a_minion_without_a_master_serves_itself(tmp_path):
         True,
     )
     (tmp_path / "salt/_modules/globoapp.py").write_text("")
-    assert digest.is_current(opts, digest.here()) is False, "what pillar says is some other time's"
+    assert digest.is_current(opts, digest.here({})) is False, "what pillar says is some other time's"

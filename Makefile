@@ -45,10 +45,9 @@ test-fleet: dist venv
 test-vagrant: dist
 	@lab/test-vagrant
 
-# make bench      20 switches under load on the demo's fleet: requests, lost requests, slowest request
-bench: dist
-	@lab/fleet up --web 2
-	@bench/switches.py
+# make bench [ROUNDS=9]  measures, on machines of its own, and writes bench/RESULTS.md: half an hour on a quiet machine
+bench: dist venv
+	@bench/compare.py --rounds $(or $(ROUNDS),9)
 
 # make test-3006  unit and functional tests on Salt 3006 LTS; globolib's are left out: it imports nothing of Salt's
 test-3006: dist venv-3006

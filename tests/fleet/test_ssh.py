@@ -7,24 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import debs
 import pytest
+import sshd
 from load import Load
 from machines import CHECKOUT
 from polling import until
 from server import QUICK, ROOT, run_of
-
-PACKAGES = (
-    *("openssh-server", "openssh-client", "openssh-sftp-server", "runit-helper", "sensible-utils", "ucf"),
-    *("libcbor0.8", "libedit2", "libfido2-1", "libwrap0"),
-)
-INSTALL = "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssh-server"
-# Also what a run of these tests has left half installed.
-PURGE = f"""
-systemctl stop ssh 2>/dev/null
-dpkg --purge --force-all {" ".join(PACKAGES)}
-rm -rf /etc/ssh /root/.ssh /var/tmp/.root_*_salt
-"""
 
 
 class BySsh:
@@ -68,22 +56,15 @@ def web(alone, tmp_path_factory):
     # What Salt writes goes away with the test.
     config = checkout / "etc/ssh/master"
     config.write_text(config.read_text().replace("root_dir: /\n", f"root_dir: {checkout}/root\n"))
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(checkout / "key")], check=True)
-    server.sh(f"systemctl stop salt-minion\n{PURGE}", check=False)
-    debs.offer(server, *PACKAGES)
+    server.sh("systemctl stop salt-minion")
     try:
-        server.sh(INSTALL)
-        key = (checkout / "key.pub").read_text()
-        server.sh(f"install -d -m 700 /root/.ssh; echo '{key}' > /root/.ssh/authorized_keys")
-        host_key = server.sh("cat /etc/ssh/ssh_host_ed25519_key.pub")
-        (checkout / "known_hosts").write_text(f"{server.address} {host_key}\n")
+        sshd.install(server, checkout)
         roster = {"host": server.address, "user": "root", "priv": str(checkout / "key")}
         roster["ssh_options"] = [f"UserKnownHostsFile={checkout}/known_hosts"]
         (checkout / "etc/ssh/roster").write_text(json.dumps({"web2": roster}))
         yield BySsh(server, checkout)
     finally:
-        server.sh(PURGE, check=False)
-        debs.take_away(server)
+        sshd.remove(server)
         server.sh("systemctl start salt-minion; ! command -v sshd")
         until(lambda: server.fleet.awake("web2"), 120)
 

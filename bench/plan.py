@@ -1,0 +1,57 @@
+"""Who does what in which round of bench/compare.py, and what is read out of what was seen: pure functions."""
+
+import json
+
+import report
+
+PORT, OTHER_PORT = 8000, 8001
+OLD, NEW, OTHER_LOCK = "1.0", "1.1", "2.0"
+# In the order of a server's life: (row, how, version, port). A row that is not wanted is done unmeasured where later
+# ones need it.
+ROWS = (
+    ("first deploy", "command", OLD, PORT),
+    ("nothing to do", "nothing", OLD, PORT),
+    ("version change", "command", NEW, PORT),
+    ("rollback", "rollback", OLD, PORT),
+    ("new lock", "command", OTHER_LOCK, PORT),
+    ("change of port", "command", OTHER_LOCK, OTHER_PORT),
+)
+NEEDED = {"first deploy": True, "version change": ("rollback",)}
+# As it is by default it waits for eight seconds in most rows: a third of the rounds tells enough.
+SELDOM = {report.LOOKS: 3}
+
+
+def life(wanted):
+    """Returns the entries of ROWS that are to be done so that all wanted rows (set of str) can be measured."""
+    if not wanted & {row for row, *_ in ROWS}:
+        return ()
+    kept = [each for each in ROWS if each[0] in wanted or NEEDED.get(each[0]) is True]
+    if wanted & set(NEEDED["version change"]):
+        kept = [each for each in ROWS if each in kept or each[0] == "version change"]
+    return tuple(kept)
+
+
+def turns(names, number):
+    """Returns the tools (list of str) of a round: in each another one begins; some come seldom. Round 0 warms up."""
+    shifted = [names[(place + number) % len(names)] for place in range(len(names))]
+    return [name for name in shifted if number % SELDOM.get(name, 1) == 0]
+
+
+def silence(samples, begin, end):
+    """Returns the longest time (seconds) between two answers, of samples [[start, seconds]] and two times."""
+    ends = sorted(start + seconds for start, seconds in samples)
+    pairs = [(before, after) for before, after in zip(ends, ends[1:], strict=False) if after >= begin and before <= end]
+    return max((after - before for before, after in pairs), default=end - begin)
+
+
+def durations(said):
+    """Returns the seconds of the states in what `salt --out=json` said (str): {function: seconds}; {} without any."""
+    found = {}
+    try:
+        for key, state in next(iter(json.loads(said).values())).items():
+            words = key.split("_|-")
+            function = f"{words[0]}.{words[-1]}"
+            found[function] = round(found.get(function, 0) + state["duration"] / 1000, 4)
+    except (ValueError, AttributeError, LookupError, TypeError, StopIteration):
+        return {}
+    return found

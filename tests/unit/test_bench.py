@@ -1,0 +1,165 @@
+"""What the benchmarks make of what they have seen: statistics, tables, plots; the files of their rivals are sound."""
+
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+
+import jinja2
+import pytest
+import yaml
+
+CHECKOUT = pathlib.Path(__file__).parents[2]
+RIVALS = CHECKOUT / "bench/rivals"
+# Behind all others: bench/load.py has the name of a helper of the tests.
+sys.path.append(str(CHECKOUT / "bench"))
+
+import figures  # noqa: E402
+import pictures  # noqa: E402
+import plan  # noqa: E402
+import plot  # noqa: E402
+import report  # noqa: E402
+import results  # noqa: E402
+
+
+def seen(wall, **more):
+    """Two measurements of a row."""
+    return [
+        {"wall": wall - 0.1, "server": 1, "control": 2, **more},
+        {"wall": wall + 0.1, "server": 1, "control": 2, **more},
+    ]
+
+
+def comparison(**tools):
+    """The data of a comparison: {tool: wall seconds} of one row, `version change`."""
+    data = {
+        "versions": {"Ansible": "2.19"},
+        "salt": "3008.4",
+        "when": "2026-11-28",
+        "processors": 2,
+        "load": [0.5, 1.5],
+    }
+    data["empty"] = [{"wall": 1.0}, {"wall": 1.2}]
+    data["seen"] = {
+        name.replace("_", " "): {"version change": seen(wall, lost=0 if name == "globoapp" else 7, silence=0.5)}
+        for name, wall in tools.items()
+    }
+    return data
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([], "-"), ([2.0], "2.00"), ([3.0, 1.0, 2.0], "2.00 (1.00-3.00)"), ([1.0, 2.0], "1.50 (1.00-2.00)")],
+)
+def test_a_median_stands_with_its_range(values, text):
+    assert figures.spread(values) == text
+
+
+def test_what_has_no_figure_of_a_kind_is_left_out_of_it():
+    assert figures.column([{"wall": 1, "lost": 0}, {"wall": 2}], "lost") == [0]
+
+
+def test_a_table():
+    assert figures.table(["", "a"], [["x", 1]]) == "|  | a |\n| --- | --- |\n| x | 1 |\n"
+
+
+def test_the_longest_time_without_an_answer():
+    samples = [[0.0, 0.1], [0.2, 0.1], [1.0, 0.5], [1.6, 0.1], [9.0, 0.1]]
+    assert plan.silence(samples, 0.25, 1.6) == pytest.approx(1.2)
+    assert plan.silence(samples, 1.55, 2.0) == pytest.approx(7.4), "the first answer after the command counts"
+    assert plan.silence([], 1.0, 3.5) == 2.5
+
+
+def test_the_rows_before_a_wanted_one_are_done_too():
+    def names(*wanted):
+        return [row for row, *_ in plan.life(set(wanted))]
+
+    assert names() == []
+    assert names("first deploy") == ["first deploy"]
+    assert names("rollback") == ["first deploy", "version change", "rollback"]
+    assert names("new lock", "nothing to do") == ["first deploy", "nothing to do", "new lock"]
+    assert names(*(row for row, *_ in plan.ROWS)) == [row for row, *_ in plan.ROWS]
+
+
+def test_each_round_has_another_tool_first():
+    assert plan.turns(["a", "b", "c"], 0) == ["a", "b", "c"]
+    assert plan.turns(["a", "b", "c"], 1) == ["b", "c", "a"]
+    assert plan.turns([report.LOOKS, "a"], 1) == ["a"]
+    assert sorted(plan.turns([report.LOOKS, "a"], 3)) == ["a", report.LOOKS]
+
+
+def test_the_seconds_of_states_by_function():
+    states = {
+        "file_|-a_|-/a_|-managed": {"duration": 500.0},
+        "file_|-b_|-/b_|-managed": {"duration": 250},
+        "globoapp_|-c_|-x_|-tried": {"duration": 1000.0},
+    }
+    assert plan.durations(json.dumps({"web1": states})) == {"file.managed": 0.75, "globoapp.tried": 1.0}
+    for said in ("", "no JSON", '{"web1": "words"}', '{"web1": {"result": true}}', "[]", "{}"):
+        assert plan.durations(said) == {}
+
+
+def test_a_target_that_was_not_reached_stays_in_the_table():
+    text = report.document(
+        {"compare": comparison(shell=0.5, globoapp=4.0, Ansible=10.0, pyinfra=4.5, Salt_formula=3.0)}
+    )
+    assert "| version change, to empty + shell | at most 1.6x | 2.50x | **not reached** |" in text
+    assert "| version change, Ansible to globoapp | at least 4x | 2.5x | **not reached** |" in text
+    assert "| version change, globoapp less pyinfra | at most 0.00 s | -0.50 s | reached |" in text
+    assert "| version change, globoapp less Salt formula | at most 0.00 s | +1.00 s | **not reached** |" in text
+    assert "| requests lost by globoapp, all rounds | 0 | 0 | reached |" in text
+    assert "| Ansible | 10.00 (9.90-10.10) |" in text
+    assert "| Ansible | 7; 0.50 |" in text
+
+
+def test_a_run_that_was_cut_gives_a_table_too():
+    data = comparison(shell=0.5, globoapp=2.0)
+    data["seen"]["Ansible"] = {"version change": []}
+    data["empty"] = []
+    assert "| Ansible | - |" in report.document({"compare": data})
+    assert "Ansible" not in pictures.all_of({"compare": data})["bench-compare.svg"]
+
+
+def test_what_globoapp_only_looks_at_is_allowed_for():
+    states = {"globoapp.tried": 0.6, "globoapp.healthy": 0.1, "globoapp.serving": 1.0}
+    assert report.looking(seen(2.0, states=states)) == pytest.approx(0.7)
+    assert report.looking(seen(2.0)) == 0
+
+
+def test_a_plot_is_an_svg_with_a_bar_for_each_value():
+    data = comparison(shell=0.5, globoapp=2.0, Ansible=10.0)
+    root = xml.fromstring(pictures.all_of({"compare": data})["bench-compare.svg"])
+    bars = [float(each.get("width")) for each in root.iter("{http://www.w3.org/2000/svg}rect")]
+    assert len(bars) == 3
+    assert bars[2] == pytest.approx(20 * bars[0], rel=0.01)
+    text = "".join(root.itertext())
+    assert "10.00 s, 7 requests lost" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_a_stacked_plot_has_the_parts_of_each_row():
+    root = xml.fromstring(plot.stacked("Phases <1>", [("a & b", [("x", 1.0), ("y", 2.0)]), ("c", [("x", 0.5)])]))
+    widths = [float(each.get("width")) for each in root.iter("{http://www.w3.org/2000/svg}rect")][2:]
+    assert widths[1] == pytest.approx(2 * widths[0], rel=0.01)
+    assert widths[2] == pytest.approx(widths[0] / 2, rel=0.01)
+    assert root.get("aria-label") == "Phases <1>"
+
+
+def test_raw_figures_are_json_of_many_lines():
+    known = {"compare": comparison(shell=0.5)}
+    assert json.loads(results.text(known)) == known
+    assert results.text(known).count("\n") > 3
+
+
+def test_the_rivals_files_are_sound():
+    subprocess.run(["sh", "-n", str(RIVALS / "deploy.sh")], check=True)
+    ast.parse((RIVALS / "pyinfra/deploy.py").read_text())
+    (play,) = yaml.safe_load((RIVALS / "ansible/deploy.yml").read_text())
+    assert [len(task) > 1 for task in play["tasks"]]
+    for version, status in (("1.0", 404), ("1.1", 200)):
+        wanted = {"version": version, "port": 8000, "path": "/status/", "status": status, "text": "x"}
+        text = jinja2.Template((RIVALS / "salt/comments.sls").read_text()).render(pillar={"comments": wanted})
+        states = yaml.safe_load(text)
+        assert list(states)[-1] == "http://127.0.0.1:8000/status/"

@@ -45,9 +45,14 @@ test-fleet: dist venv
 test-vagrant: dist
 	@lab/test-vagrant
 
-# make bench [ROUNDS=9]  measures, on machines of its own, and writes bench/RESULTS.md: half an hour on a quiet machine
+# make bench      measurements, not tests (bench/README.md), on machines of its own: two hours; writes bench/RESULTS.md
 bench: dist venv
-	@bench/compare.py --rounds $(or $(ROUNDS),9)
+	@bench/compare.py --keep
+	@bench/phases.py --keep
+	@bench/rest.py --keep
+	@bench/faults.py --keep
+	@bench/growth.py
+	@bench/records.py
 
 # make test-3006  unit and functional tests on Salt 3006 LTS; globolib's are left out: it imports nothing of Salt's
 test-3006: dist venv-3006

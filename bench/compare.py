@@ -33,17 +33,13 @@ from fleetlib import naming
 from load import Load
 from machines import Fleet
 from polling import until
+from say import say
 from server import Server
 
 # Packages of Debian that modules of Ansible want on the server.
 MODULES = ("python3-packaging", "unzip")
 # Two clients that ask 40 times a second: what is longer than 25 ms without an answer is seen.
 CLIENTS, RATE = 2, 40
-
-
-def say(text):
-    """Prints a line for who waits."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 class Bench:
@@ -54,6 +50,7 @@ class Bench:
         self.server = Server(fleet, "web1")
         known = fleets.Fleet(naming.Lab(ground.CHECKOUT, fleet.lab))
         self.master, self.web = known.machine("master"), known.machine("web1")
+        self.window = (0, 0)  # when the last measured command began and ended
         names = ("key", "inventory", "known_hosts")
         self.ssh = SimpleNamespace(**{name: directory / name for name in names})
 
@@ -112,6 +109,7 @@ class Bench:
             begin = time.monotonic()
             done = self.ours.run(argv, cwd=directory)
             end = time.monotonic()
+            self.window = (begin, end)
             used = [each.cpu() - was for each, was in zip((master, web, self.ours), before, strict=True)]
             if loaded:
                 time.sleep(0.3)  # the answers after it, for the longest time without one

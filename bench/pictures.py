@@ -24,4 +24,13 @@ def compare(data):
     return plot.bars("The same deploys on the same server: seconds (median; the line is the range)", groups)
 
 
-PARTS = {"compare": compare}
+def phases(data):
+    """The phases of each row, as one bar each."""
+    rows = []
+    for row, entries in data["seen"].items():
+        names = dict.fromkeys(name for each in entries for name in each)
+        rows.append((row, [(name, max(middle(column(entries, name)), 0)) for name in names]))
+    return plot.stacked("Where the time of a deploy goes: seconds by phase (medians)", rows)
+
+
+PARTS = {"compare": compare, "phases": phases}

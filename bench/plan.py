@@ -20,6 +20,9 @@ NEEDED = {"first deploy": True, "version change": ("rollback",)}
 # As it is by default it waits for eight seconds in most rows: a third of the rounds tells enough.
 SELDOM = {report.LOOKS: 3}
 
+# The phases of a job that bench/marks.py notes on the server.
+IN_A_JOB = ("pillar", "sync", "settings", "render", "states")
+
 
 def life(wanted):
     """Returns the entries of ROWS that are to be done so that all wanted rows (set of str) can be measured."""
@@ -55,3 +58,27 @@ def durations(said):
     except (ValueError, AttributeError, LookupError, TypeError, StopIteration):
         return {}
     return found
+
+
+def phases(begin, end, marks):
+    """Returns the seconds of a command by phase: {phase: seconds}, which together are all of its time.
+
+    Args:
+        begin, end: of the command.
+        marks: what bench/marks.py has noted: [{"name", "pid", "begin", "seconds"}]; what belongs to other jobs is
+            told by its process, as each job has one of its own.
+    """
+    inside = sorted((each for each in marks if begin <= each["begin"] <= end), key=lambda each: each["begin"])
+    published = next((each["begin"] for each in inside if each["name"] == "publish"), begin)
+    job = next((each for each in inside if each["name"] == "job" and each["begin"] >= published), None)
+    if job is None:
+        return {"salt begins": end - begin}
+    own = [each for each in inside if each["pid"] == job["pid"]]
+    returned = next((each["begin"] for each in own if each["name"] == "return"), end)
+    took = {name: sum(each["seconds"] for each in own if each["name"] == name) for name in IN_A_JOB}
+    # What the sls files call is part of rendering them.
+    took["render"] -= took["sync"] + took["settings"]
+    found = {"salt begins": published - begin, "publish": job["begin"] - published, **took}
+    found["minion"] = returned - job["begin"] - sum(took.values())
+    found["return"] = end - returned
+    return {name: round(seconds, 4) for name, seconds in found.items()}

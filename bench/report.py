@@ -48,6 +48,7 @@ def compare(data):
 
 
 def _loaded(rows):
+    """The place of the first row in which clients ask."""
     return 1 if rows[0] == "first deploy" else 0
 
 
@@ -109,4 +110,103 @@ def _word(reached):
     return "reached" if reached else "**not reached**"
 
 
-PARTS = {"compare": compare}
+def phases(data):
+    """Where the time goes."""
+    seen = data["seen"]
+    names = list(dict.fromkeys(name for entries in seen.values() for each in entries for name in each))
+    rounds = max(map(len, seen.values()))
+    text = [
+        "## Where the time goes\n",
+        f"{data['when']}, {rounds} rounds: seconds of globoapp's commands without trial and soak time, by phase; "
+        "nobody asks meanwhile.\n`settings` and `sync` (is the tree's code on the server?) are done in rendering, and "
+        "are counted apart; `minion` is what Salt does\nbesides in the job.\n",
+        "![Seconds of each phase](../docs/pictures/bench-phases.svg)\n",
+        table(["", *names], [[row, *_each(entries, names)] for row, entries in seen.items()]),
+        "The states that take longest:\n",
+        table(["", "seconds"], [[row, longest(took)] for row, took in data["states"].items() if any(took)]),
+    ]
+    return "\n".join(text)
+
+
+def _each(entries, names):
+    return [spread(column(entries, name)) for name in names]
+
+
+def longest(took, most=4):
+    """Returns the functions that take longest, with their median seconds, as a text; took is [{function: seconds}]."""
+    names = {name for each in took for name in each}
+    medians = sorted(((middle(column(took, name)), name) for name in names), reverse=True)
+    return ", ".join(f"{name} {seconds:.2f}" for seconds, name in medians[:most])
+
+
+def growth(data):
+    """More servers."""
+    head = ["servers", "seconds", "processor s of the master", "the same per server", "peak MiB of a server"]
+    rows = []
+    for count, entries in data["seen"].items():
+        control = column(entries, "control")
+        each = [value / int(count) for value in control]
+        rows.append([count, spread(column(entries, "wall")), spread(control), spread(each)])
+        rows[-1].append(spread(column(entries, "memory"), 0))
+    text = f"{data['when']}: a version change on all of them, {data['processors']} processors for all machines.\n"
+    return "\n".join(["## More servers\n", text, table(head, rows)])
+
+
+def ledger(data):
+    """A long history."""
+    rows = []
+    for words, by_lines in data["seen"].items():
+        (few, short), (many, long) = by_lines.items()
+        found = ratio(middle(long), middle(short))
+        rows.append([words, spread(short), spread(long), f"{found:.2f}x", "1x"])
+    head = ["", f"{int(few):,} deploys, seconds", f"{int(many):,} deploys, seconds", "ratio", "target"]
+    return "\n".join(["## A long history in the ledger\n", f"{data['when']}.\n", table(head, rows)])
+
+
+def rest(data):
+    """Nothing happens."""
+    head = ["", "minion, % of a core", "minion, MiB (PSS)", "master's machine, % of a core"]
+    keys = (("minion", 2), ("memory", 0), ("master", 2))
+    rows = [
+        [name, *(spread(column(entries, key), digits) for key, digits in keys)]
+        for name, entries in data["seen"].items()
+    ]
+    text = f"{data['when']}, {data['seconds']} s each, one server, without the highstate of every 30 minutes.\n"
+    return "\n".join(["## At rest\n", text, table(head, rows)])
+
+
+def faults(data):
+    """Break to alert, break to healed."""
+    rows = []
+    for fault, entries in data["seen"].items():
+        row = [fault, str(len(entries))]
+        for key in ("alert", "healed"):
+            found = [each[key] for each in entries if each.get(key) is not None]
+            row += [f"{middle(found):.1f}", f"{max(found):.1f}"] if found else ["none", "-"]
+        rows.append(row)
+    head = ["fault", "rounds", "alert, median s", "worst", "first answer, median s", "worst"]
+    text = f"{data['when']}. No alert: systemd was quicker than the probes.\n"
+    return "\n".join(["## Broken, told, healed\n", text, table(head, rows)])
+
+
+def records(data):
+    """The master's records."""
+    seen, servers = data["seen"], data["servers"]
+    per_server = data["bytes"] / servers / 1024
+    text = [
+        f"## The master's records for {servers:,} servers with a day behind them\n",
+        f"{data['when']}; of its day each server brought {data['deploys']} deploys and {data['alerts']} alerts.\n",
+        table(
+            ["", "seconds", "target", ""],
+            [[name, spread(walls), "under 2 s", _word(middle(walls) < 2)] for name, walls in seen.items()],
+        ),
+        f"A report takes the master {spread([each * 1000 for each in data['reports']], 1)} ms. Memory of the process "
+        f"at most: {data['memory'] / 2**20:.0f} MiB. Disk: {per_server:.1f} KiB per server and day, in "
+        f"{data['files'] / servers:.1f} files; {data['minutes']} more reports of each server added "
+        f"{data['grown'] / 1024:.0f} KiB in all.\n",
+    ]
+    return "\n".join(text)
+
+
+PARTS = {"compare": compare, "phases": phases, "growth": growth, "ledger": ledger, "records": records}
+PARTS |= {"rest": rest, "faults": faults}

@@ -4,7 +4,7 @@
 Each switch is the operator's own command, `salt web1 state.apply globoapp`; between two there is quiet of about the
 same length. Prints one JSON document; the exit code is 1 when a request was lost, or a deploy failed.
 
-    make bench                            20 switches and at least 200,000 requests on web1 of the demo's fleet
+    bench/switches.py                     20 switches and at least 200,000 requests on web1 of the demo's fleet
     bench/switches.py --switches 4 --requests 0
 """
 

@@ -1,4 +1,4 @@
-"""Deploys under load lose no request (the long run, with its figures, is `make bench`)."""
+"""Deploys under load lose no request (the long run, with its figures, is `bench/switches.py`)."""
 
 import json
 import socket

@@ -147,6 +147,66 @@ def test_a_stacked_plot_has_the_parts_of_each_row():
     assert root.get("aria-label") == "Phases <1>"
 
 
+def test_the_phases_of_a_command_are_all_of_its_time():
+    def mark(name, begin, seconds=0.0, pid=7):
+        return {"name": name, "pid": pid, "begin": begin, "seconds": seconds}
+
+    marks = [mark("job", 100.9, pid=3), mark("return", 101.0, pid=3), mark("publish", 100.5, pid=1), mark("job", 101.1)]
+    marks += [mark("pillar", 101.2, 0.2), mark("sync", 101.5, 0.1), mark("settings", 101.6, 0.2)]
+    marks += [mark("render", 101.4, 0.5), mark("states", 102.0, 1.5), mark("return", 103.7), mark("pillar", 99.0, 9.0)]
+    other = [mark("job", 101.0, pid=4)]  # of another process, later ended
+    found = plan.phases(100.0, 104.0, marks)
+    assert found["publish"] == pytest.approx(0.4), "the first job after the publish, not one that ran before"
+    found = plan.phases(100.0, 104.0, [each for each in marks if each["pid"] != 3])
+    assert found == pytest.approx(
+        {
+            **{"salt begins": 0.5, "publish": 0.6, "pillar": 0.2, "sync": 0.1, "settings": 0.2, "render": 0.2},
+            **{"states": 1.5, "minion": 0.4, "return": 0.3},
+        }
+    )
+    assert sum(found.values()) == pytest.approx(4.0)
+    assert plan.phases(1.0, 2.0, other) == {"salt begins": 1.0}
+
+
+def test_each_part_has_its_table():
+    took = [{"wall": 2.0, "control": 4.0, "memory": 100.0}, {"wall": 3.0, "control": 6.0, "memory": 120.0}]
+    known = {
+        "phases": {
+            "seen": {"nothing to do": [{"publish": 0.1, "states": 0.5}]},
+            "states": {"nothing to do": [{"a.b": 1}]},
+        },
+        "growth": {"seen": {"2": took}},
+        "ledger": {"seen": {"globoapp.status": {"10": [1.0, 1.0], "10000": [1.5, 1.5]}}},
+        "rest": {
+            "seen": {"no minion": [{"master": 0.5}], "bare minion": [{"master": 0.6, "minion": 0.7, "memory": 99}]}
+        },
+        "faults": {"seen": {"x": [{"alert": None, "healed": 1.0}, {"alert": 2.0, "healed": 3.0}], "y": []}},
+        "records": {
+            **{
+                "seen": {"inventory": [1.0], "alerts": [3.0]},
+                "servers": 1000,
+                "deploys": 10,
+                "alerts": 4,
+                "files": 2000,
+            },
+            **{"bytes": 2**20, "grown": 2048, "minutes": 3, "memory": 2**26, "reports": [0.001]},
+        },
+    }
+    for part in known.values():
+        part |= {"when": "2026-11-28", "processors": 2, "seconds": 60}
+    text = report.document(known)
+    assert "| nothing to do | 0.10 | 0.50 |" in text and "| nothing to do | a.b 1.00 |" in text
+    assert "| 2 | 2.50 (2.00-3.00) | 5.00 (4.00-6.00) | 2.50 (2.00-3.00) | 110 (100-120) |" in text
+    assert "| globoapp.status | 1.00 | 1.50 | 1.50x | 1x |" in text
+    assert "| no minion | - | - | 0.50 |" in text
+    assert "| x | 2 | 2.0 | 2.0 | 2.0 | 3.0 |" in text and "| y | 0 | none | - | none | - |" in text
+    assert (
+        "| inventory | 1.00 | under 2 s | reached |" in text
+        and "| alerts | 3.00 | under 2 s | **not reached** |" in text
+    )
+    assert "1.0 KiB per server and day, in 2.0 files; 3 more reports of each server added 2 KiB in all." in text
+
+
 def test_raw_figures_are_json_of_many_lines():
     known = {"compare": comparison(shell=0.5)}
     assert json.loads(results.text(known)) == known

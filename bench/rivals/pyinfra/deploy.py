@@ -17,7 +17,7 @@ if not host.get_fact(File, f"{release}/api.py"):
 lock = files.put(
     name="Lock", src=f"{data.dist}/../app/{data.version}/requirements.lock", dest=f"{root}/requirements.lock"
 )
-pip.venv(name="Virtualenv", path=f"{root}/venv")
+pip.venv(name="Virtualenv", path=f"{root}/venv", python="/usr/bin/python3")
 pip.packages(
     name="Packages",
     requirements=f"{root}/requirements.lock",

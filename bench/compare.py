@@ -26,6 +26,7 @@ import debs
 import deployers
 import measure
 import plan
+import report
 import results
 import sshd
 from fleetlib import fleet as fleets
@@ -40,6 +41,10 @@ from server import Server
 MODULES = ("python3-packaging", "unzip")
 # Two clients that ask 40 times a second: what is longer than 25 ms without an answer is seen.
 CLIENTS, RATE = 2, 40
+
+
+class Failed(Exception):
+    """A tool has not done what it was told."""
 
 
 class Bench:
@@ -114,7 +119,8 @@ class Bench:
             if loaded:
                 time.sleep(0.3)  # the answers after it, for the longest time without one
         if done.returncode:
-            sys.exit(f"{tool.name}: exit code {done.returncode}\n{argv}\n{done.stdout[-6000:]}{done.stderr[-3000:]}")
+            say(f"{argv}\n{done.stdout[-6000:]}{done.stderr[-3000:]}")
+            raise Failed(f"{tool.name} ended with exit code {done.returncode}")
         own, states = used[2], plan.durations(done.stdout)
         figures = {"wall": end - begin, "server": used[1], "control": used[0] + own}
         if tool.counts_as_server:
@@ -126,13 +132,18 @@ class Bench:
         return figures | ({"states": states} if states else {})
 
     def lives(self, tool, wanted):
-        """Has one tool take the bare server through its rows; returns {row: figures} of the wanted ones (set)."""
-        seen, port = {}, plan.PORT
+        """Has one tool take the bare server through its rows.
+
+        Returns ({row: figures} of the wanted ones (set), figures (list) of empty runs before some of globoapp's).
+        """
+        seen, empty, port = {}, [], plan.PORT
         tool.begin()
         try:
             for row, how, version, new_port in plan.life(wanted):
                 argv, directory = getattr(tool, how)(version, new_port)
                 ports = list(dict.fromkeys((port, new_port)))
+                if row in wanted and row in plan.BESIDE_EMPTY and tool.name == report.US:
+                    empty.append(self.measured(tool, *deployers.Empty(self).command(), [port], True))
                 figures = self.measured(tool, argv, directory, ports, row in wanted and row != "first deploy")
                 port = new_port
                 self.server.assert_answers(version, port)
@@ -142,7 +153,7 @@ class Bench:
                     say(f"{tool.name}: {row} {figures['wall']:.2f} s{lost}")
         finally:
             tool.remove()
-        return seen
+        return seen, empty
 
 
 def virtualenv():
@@ -174,8 +185,14 @@ def main():
     fleet = Fleet(os.environ.get("GLOBOAPP_LAB", "bench"))
     versions = virtualenv()
     fleet.run("up", "--web", "1", capture_output=False)
-    seen = {name: {row: [] for row in options.rows} for name in options.tools if name != "empty"}
-    part = {"versions": versions, "salt": fleet.salt("--version").stdout.split()[1], "empty": [], "seen": seen}
+    seen = {name: {row: [] for row in options.rows} for name in options.tools}
+    part = {
+        "versions": versions,
+        "salt": fleet.salt("--version").stdout.split()[1],
+        "empty": [],
+        "seen": seen,
+        "failed": [],
+    }
     part |= {"when": time.strftime("%Y-%m-%d"), "processors": os.cpu_count(), "load": []}
     with tempfile.TemporaryDirectory() as directory, measure.of_our_own() as ours:
         bench = Bench(fleet, Path(directory), ours)
@@ -194,16 +211,15 @@ def rounds(bench, options, part):
     for number in range(1 if options.no_warm_up else 0, options.rounds + 1):
         begun = time.monotonic()
         for name in plan.turns(options.tools, number):
-            tool = deployers.ALL[name](bench)
-            if name == "empty":
-                for _ in range(3):
-                    figures = bench.measured(tool, *tool.command(), [plan.PORT], False)
-                    if number:
-                        part["empty"].append(figures)
-                say(f"empty {figures['wall']:.2f} s")
+            try:
+                seen, empty = bench.lives(deployers.ALL[name](bench), set(options.rows))
+            except (Failed, AssertionError) as error:
+                say(f"{name} failed, and its round is not counted: {error}")
+                part["failed"].append(f"{name}, round {number}: {error}"[:300])
                 continue
-            for row, figures in bench.lives(tool, set(options.rows)).items():
-                if number:
+            if number:
+                part["empty"] += empty
+                for row, figures in seen.items():
                     part["seen"][name][row].append(figures)
         part["load"].append(round(os.getloadavg()[0], 2))
         took = time.monotonic() - begun

@@ -134,7 +134,7 @@ class Pyinfra(Deployer):
         return [str(VENV / "bin/pyinfra"), *words, self.bench.server.address, "deploy.py"], str(RIVALS / "pyinfra")
 
 
-ALL = {each.name: each for each in (Shell, Product, ProductAsItIs, Ansible, Pyinfra, Formula, Empty)}
+ALL = {each.name: each for each in (Shell, Product, ProductAsItIs, Ansible, Pyinfra, Formula)}
 
 
 def answer(version):

@@ -5,6 +5,8 @@ from figures import column, middle, ratio, spread, table
 US, LOOKS, SHELL, ANSIBLE, PYINFRA, FORMULA = (
     "globoapp", "globoapp, 8 s of checks", "shell", "Ansible", "pyinfra", "Salt formula",
 )  # fmt: skip
+# A rollback says nothing of its states; it has those of a version change.
+LIKE_ALL = "version change"
 LOOKING = ("globoapp.ready", "globoapp.tried", "globoapp.healthy")
 HEAD = """\
 # Measured
@@ -34,7 +36,8 @@ def compare(data):
         "![Seconds of each deploy, by tool](../docs/pictures/bench-compare.svg)\n",
         "### Seconds\n",
         _by_tool(seen, rows, "wall"),
-        f"A `state.single test.nop`, which does nothing: {spread(empty)} s.\n",
+        f"A `state.single test.nop`, which does nothing: {spread(empty)} s (before rows of globoapp, and as loaded).\n",
+        *(f"Not counted: {failed}.\n" for failed in data.get("failed", ())),
         "### Requests lost (and the longest time without an answer, in seconds)\n",
         table(["", *rows[_loaded(rows) :]], [_lost(name, each, rows[_loaded(rows) :]) for name, each in seen.items()]),
         "### Processor seconds on the server\n",
@@ -90,7 +93,7 @@ def targets(seen, empty):
     for other in (PYINFRA, FORMULA):
         for row, entries in seen.get(US, {}).items():
             if wall(other, row) is not None and wall(US, row) is not None:
-                more, looks = wall(US, row) - wall(other, row), looking(entries)
+                more, looks = wall(US, row) - wall(other, row), looking(entries) or looking(seen[US].get(LIKE_ALL, []))
                 rows.append(
                     [f"{row}, globoapp less {other}", f"at most {looks:.2f} s", f"{more:+.2f} s", _word(more <= looks)]
                 )

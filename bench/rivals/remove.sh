@@ -1,3 +1,4 @@
+#!/bin/sh
 # Takes away what any of the rivals has installed.
 systemctl disable --now comments.service 2>/dev/null
 rm -rf /opt/comments /etc/systemd/system/comments.service /var/lib/comments

@@ -2,7 +2,7 @@
 
 import html
 
-COLOURS = ("#2f7ed8", "#e08a1e", "#3a9d5d", "#b04fa5", "#c94f4f", "#6b7fa3", "#8a7a3f", "#4aa3a3")
+COLOURS = ("#2f7ed8", "#e08a1e", "#3a9d5d", "#b04fa5", "#c94f4f", "#6b7fa3", "#8a7a3f", "#4aa3a3", "#d16f8f")
 STYLE = """\
 <style>
 text { font: 12px system-ui, sans-serif; fill: #1f2328; }

@@ -23,6 +23,8 @@ import plot  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 
+JOB = {"name": "job", "begin": 2, "pid": 2, "seconds": 0}
+
 
 def seen(wall, **more):
     """Two measurements of a row."""
@@ -145,6 +147,7 @@ def test_a_stacked_plot_has_the_parts_of_each_row():
     assert widths[1] == pytest.approx(2 * widths[0], rel=0.01)
     assert widths[2] == pytest.approx(widths[0] / 2, rel=0.01)
     assert root.get("aria-label") == "Phases <1>"
+    assert len(set(plot.COLOURS)) >= len(plan.phases(0, 3, [{"name": "publish", "begin": 1, "pid": 1}, JOB])) == 9
 
 
 def test_the_phases_of_a_command_are_all_of_its_time():

@@ -31,7 +31,7 @@ def compare(data):
     versions = ", ".join(f"{name} {version}" for name, version in {"Salt": data["salt"], **data["versions"]}.items())
     text = [
         "## The same deploys by other tools\n",
-        f"{data['when']}, {rounds} rounds, {data['processors']} processors for all machines, load average {load}. "
+        f"{data['when']}, rounds: {rounds}, {data['processors']} processors for all machines, load average {load}. "
         f"{versions}.\n",
         "![Seconds of each deploy, by tool](../docs/pictures/bench-compare.svg)\n",
         "### Seconds\n",
@@ -120,7 +120,7 @@ def phases(data):
     rounds = max(map(len, seen.values()))
     text = [
         "## Where the time goes\n",
-        f"{data['when']}, {rounds} rounds: seconds of globoapp's commands without trial and soak time, by phase; "
+        f"{data['when']}, rounds: {rounds}: seconds of globoapp's commands without trial and soak time, by phase; "
         "nobody asks meanwhile.\n`settings` and `sync` (is the tree's code on the server?) are done in rendering, and "
         "are counted apart; `minion` is what Salt does\nbesides in the job.\n",
         "![Seconds of each phase](../docs/pictures/bench-phases.svg)\n",

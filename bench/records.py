@@ -27,7 +27,7 @@ from watchmaster import Master, event, line, report
 
 DEPLOYS, ALERTS, MINUTES = 10, 4, 3
 PROBES = ("api", "cpu", "disk", "memory")
-QUESTIONS = ("inventory", "alerts", "metrics")
+QUESTIONS = ("inventory", "alerts", "alerts of the day", "metrics")
 
 
 def moment(hours):
@@ -91,10 +91,13 @@ def main():
         for number in range(options.rounds + 1):
             for name in QUESTIONS:
                 words = [f"{directory}/globoapp.prom"] if name == "metrics" else []
+                more = {"from": moment(24)[:16]} if name == "alerts of the day" else {}
                 begin = time.perf_counter()
-                master.run(f"globoapp.{name}", *words)
+                answer = master.run(f"globoapp.{name.split()[0]}", *words, **more)
                 if number:
                     seen[name].append(round(time.perf_counter() - begin, 4))
+                if more and len(answer["history"]) < options.servers:
+                    raise RuntimeError(f"{len(answer['history'])} alerts are known of the day")
             if number:
                 say(f"round {number}: " + ", ".join(f"{name} {values[-1]:.2f} s" for name, values in seen.items()))
     data = {"when": time.strftime("%Y-%m-%d"), "servers": options.servers, "seen": seen, "files": files, "bytes": size}

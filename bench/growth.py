@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What more servers cost, and a long history: a version change on 1, 2, 4, 8 and 16 servers, and with 10,000 deploys
-in the ledger.
+"""What more servers cost, and a long history: a version change on 1, 2, 4, 8 and 16 servers by state.apply and by a
+rollout, and with 10,000 deploys in the ledger.
 
     bench/growth.py --rounds 3 --servers 1 2 4 8 16
 
@@ -59,25 +59,39 @@ def peak(cgroup):
         thread.join()
 
 
+# What brings a version to servers (comma-separated): all at once, or in batches.
+WAYS = {
+    "state.apply": lambda names, version: [
+        *("salt", "--out=json", "--static", "--timeout=120", "--list", names, "state.apply", "globoapp"),
+        f"pillar={json.dumps({'version': version})}",
+    ],
+    "rollout": lambda names, version: [
+        *("salt-run", "globoapp.rollout", f"version='{version}'", f"target={names}", "tgt_type=list"),
+        *("first=1", "batch=25%"),
+    ],
+}
+
+
 def servers(bench, counts, rounds, store):
     """Version changes on some of the servers (list of int); store(data) is called after each number of them."""
-    seen = {}
+    seen = {way: {} for way in WAYS}
     for count in counts:
         bench.fleet.run("up", "--web", str(count))
         bench.fleet.heal(False, deployers.Product.site)
         names = ",".join(f"web{number}" for number in range(1, count + 1))
         for version in ("1.1", "1.0"):
             all_green(apply(bench.fleet, "web*", version))
-        found = seen.setdefault(str(count), [])
         for number in range(rounds):
-            pillar = json.dumps({"version": ("1.1", "1.0")[number % 2]})
-            words = ["salt", "--out=json", "--static", "--timeout=120", "--list", names, "state.apply", "globoapp"]
-            with peak(measure.of_machine(bench.web)) as most:
-                argv = bench.master.enter([*words, f"pillar={pillar}"])
-                figures = bench.measured(deployers.Product(bench), argv, "/", [8000], False)
-            found.append({**figures, "memory": round(most[0] / 2**20, 1)})
-            found[-1].pop("states", None)
-            say(f"{count} servers: {found[-1]}")
+            # There by one, back by the other, and the next time round.
+            ways = list(WAYS.items())[:: -1 if number % 2 else 1]
+            for version, (way, words) in zip(("1.1", "1.0"), ways, strict=True):
+                argv = bench.master.enter(words(names, version))
+                with peak(measure.of_machine(bench.web)) as server, peak(measure.of_machine(bench.master)) as master:
+                    figures = bench.measured(deployers.Product(bench), argv, "/", [8000], False)
+                figures.pop("states", None)
+                figures |= {"memory": round(server[0] / 2**20, 1), "master": round(master[0] / 2**20, 1)}
+                seen[way].setdefault(str(count), []).append(figures)
+                say(f"{count} servers by {way}: {figures}")
         store(seen)
 
 

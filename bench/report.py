@@ -144,14 +144,20 @@ def longest(took, most=4):
 
 def growth(data):
     """More servers."""
-    head = ["servers", "seconds", "processor s of the master", "the same per server", "peak MiB of a server"]
+    head = ["", "servers", "seconds", "processor s of the master", "the same per server"]
+    head += ["peak MiB of the master", "peak MiB of a server"]
     rows = []
-    for count, entries in data["seen"].items():
-        control = column(entries, "control")
-        each = [value / int(count) for value in control]
-        rows.append([count, spread(column(entries, "wall")), spread(control), spread(each)])
-        rows[-1].append(spread(column(entries, "memory"), 0))
-    text = f"{data['when']}: a version change on all of them, {data['processors']} processors for all machines.\n"
+    for way, by_count in data["seen"].items():
+        for count, entries in by_count.items():
+            control = column(entries, "control")
+            each = [value / int(count) for value in control]
+            rows.append([way, count, spread(column(entries, "wall")), spread(control), spread(each)])
+            rows[-1] += [spread(column(entries, key), 0) for key in ("master", "memory")]
+    text = (
+        f"{data['when']}: a version change on all of them without trial and soak time, by `state.apply` at once, "
+        f"and by a rollout, which stages and tries it first, then takes one server, then a quarter of them at a time; "
+        f"{data['processors']} processors for all machines.\n"
+    )
     return "\n".join(["## More servers\n", text, table(head, rows)])
 
 

@@ -172,13 +172,14 @@ def test_the_phases_of_a_command_are_all_of_its_time():
 
 
 def test_each_part_has_its_table():
-    took = [{"wall": 2.0, "control": 4.0, "memory": 100.0}, {"wall": 3.0, "control": 6.0, "memory": 120.0}]
+    took = [{"wall": 2.0, "control": 4.0, "memory": 100.0, "master": 300.0}]
+    took += [{"wall": 3.0, "control": 6.0, "memory": 120.0, "master": 320.0}]
     known = {
         "phases": {
             "seen": {"nothing to do": [{"publish": 0.1, "states": 0.5}]},
             "states": {"nothing to do": [{"a.b": 1}]},
         },
-        "growth": {"seen": {"2": took}},
+        "growth": {"seen": {"rollout": {"2": took}}},
         "ledger": {"seen": {"globoapp.status": {"10": [1.0, 1.0], "10000": [1.5, 1.5]}}},
         "rest": {
             "seen": {"no minion": [{"master": 0.5}], "bare minion": [{"master": 0.6, "minion": 0.7, "memory": 99}]}
@@ -199,7 +200,10 @@ def test_each_part_has_its_table():
         part |= {"when": "2026-11-28", "processors": 2, "seconds": 60}
     text = report.document(known)
     assert "| nothing to do | 0.10 | 0.50 |" in text and "| nothing to do | a.b 1.00 |" in text
-    assert "| 2 | 2.50 (2.00-3.00) | 5.00 (4.00-6.00) | 2.50 (2.00-3.00) | 110 (100-120) |" in text
+    assert (
+        "| rollout | 2 | 2.50 (2.00-3.00) | 5.00 (4.00-6.00) | 2.50 (2.00-3.00) | 310 (300-320) | 110 (100-120) |"
+        in text
+    )
     assert "| globoapp.status | 1.00 | 1.50 | 1.50x | 1x |" in text
     assert "| no minion | - | - | 0.50 |" in text
     assert "| x | 2 | 2.0 | 2.0 | 2.0 | 3.0 |" in text and "| y | 0 | none | - | none | - |" in text

@@ -13,10 +13,13 @@ import salt.utils.yaml  # noqa: E402
 from globolib import answers, steps  # noqa: E402
 from globolib import digest as code  # noqa: E402
 from globolib import heal as healing  # noqa: E402
+from globolib.errors import Failure  # noqa: E402
+from globolib.kubernetes import render  # noqa: E402
 from globolib.minion import Minion  # noqa: E402
 from globolib.monitor import look as looking  # noqa: E402
 from globolib.monitor import report as reports  # noqa: E402
 from globolib.monitor import thresholds  # noqa: E402
+from salt.exceptions import CommandExecutionError  # noqa: E402
 
 # Where what the beacon remembers between two looks is kept.
 MEMORY = "globoapp.monitor"
@@ -77,6 +80,40 @@ def rendered():
         salt 'web*' globoapp_minion.rendered
     """
     return steps.rendered(_minion(), __context__, lambda minion: thresholds.pillar_problems(minion.pillar, minion.app))
+
+
+def kubernetes():
+    """
+    What ``globoapp.kubernetes`` is rendered from: of each app that the call is for ``app``, ``title``, ``directory``,
+    and ``problems``, or ``files`` (which there are) and ``why`` it has so many pods. No values: they hold secrets.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 globoapp_minion.kubernetes
+    """
+    return [
+        {**{key: value for key, value in each.items() if key != "values"}, **render.shown(each["values"])}
+        for each in render.rendered(_minion(), __context__)
+    ]
+
+
+def kubernetes_values(app):
+    """
+    What the manifests of an app are filled with: for the templates. Who asks by name gets nothing, as the values of
+    ``environment`` are among them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 globoapp_minion.kubernetes_values globoapp
+    """
+    try:
+        return render.one(_minion(), __context__, app)
+    except Failure as failure:
+        raise CommandExecutionError(str(failure)) from failure
 
 
 def look():

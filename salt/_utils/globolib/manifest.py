@@ -15,6 +15,8 @@ LOCK = "requirements.lock"
 _VALUE = r"""(?:'[\w ./:@+-]*'|"[\w ./:@+-]*"|-?\d+(?:\.\d+)?|True|False|None)"""
 _ARGUMENT = rf"(?:[A-Za-z_]\w*=)?{_VALUE}"
 WSGI = re.compile(rf"[\w.]+:(?:[\w.]+|[A-Za-z_]\w*\((?:{_ARGUMENT}(?:, ?{_ARGUMENT})*)?\))\Z", re.ASCII)
+# Where an app keeps what it must not forget: in its process, on its host, or where all its servers find it.
+STATES = ("process", "host", "shared")
 # A header of a health check (RFC 9110): a token, and visible ASCII with spaces inside.
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 HEADER_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?\Z")
@@ -45,6 +47,9 @@ class Manifest:
     ``single_process`` says that the app keeps state in its process: more than one worker would each have a part of it.
     A manifest that does not say so, and wants one worker, is taken to mean it: 1.0 and 1.1 were published before the
     field was there.
+
+    ``state`` is one of STATES: how many may serve side by side. A manifest that does not say it is taken to mean what
+    else it says: a single process has its state there, a release command prepares what all share, as of 3.0.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Manifest:
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     release_command: tuple[str, ...] = ()
     processes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    state: str = "host"
 
     def runs_on(self, python: str) -> bool:
         """Whether the release says that it runs on this version of Python: ``"3.11.2"``."""
@@ -66,7 +72,7 @@ class Manifest:
 
 def parsed(data: Any) -> Manifest:
     """The manifest of a JSON value without :func:`problems`."""
-    health = data["health"]
+    health, single = data["health"], data.get("single_process", data.get("workers", 1) == 1)
     return Manifest(
         name=data["name"],
         version=data["version"],
@@ -75,10 +81,11 @@ def parsed(data: Any) -> Manifest:
         threads=data.get("threads", 4),
         python=data.get("python", ""),
         health=Health(health["path"], health.get("status", 200), health.get("json") or {}, health.get("headers") or {}),
-        single_process=data.get("single_process", data.get("workers", 1) == 1),
+        single_process=single,
         data=data,
         release_command=tuple(data.get("release_command", ())),
         processes=background.parsed(data.get("processes", {})),
+        state=data.get("state", "process" if single else "shared" if data.get("release_command") else "host"),
     )
 
 
@@ -113,6 +120,8 @@ def problems(data: Any, name: str, version: str) -> list[str]:
         SpecifierSet(data.get("python", ""))
     except (InvalidSpecifier, AttributeError, TypeError):
         found.append(f'{NAME} says python {data.get("python")!r}: a range like ">=3.9,<3.14"')
+    if data.get("state", "host") not in STATES or (single is True and data.get("state", "process") != "process"):
+        found.append(f"{NAME} says state {data['state']!r}: one of {', '.join(STATES)}; of a single process, process")
     if "release_command" in data:
         found += _command_problems(data["release_command"])
     found += [f"{NAME} says {line}" for line in background.problems(data.get("processes", {}))]

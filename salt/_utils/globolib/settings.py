@@ -22,8 +22,8 @@ INNER = apps.INNER
 
 NO_CAPACITY = Capacity()
 
-# Parts of the same pillar that monitoring owns and checks, and what the master alone reads.
-SECTIONS = ("monitor", "notify", "credentials", "catch_up", "balancer")
+# Parts of the same pillar that monitoring or Kubernetes own and check, and what the master alone reads.
+SECTIONS = ("monitor", "notify", "credentials", "catch_up", "balancer", "kubernetes")
 
 
 @dataclass(frozen=True)

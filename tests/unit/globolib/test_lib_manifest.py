@@ -31,7 +31,9 @@ def test_all_of_it():
 
 def test_as_little_as_possible():
     assert manifest.problems(SHORT, "globoapp", "1.0") == []
-    assert manifest.parsed(SHORT) == Manifest("globoapp", "1.0", "api:app", single_process=True, data=SHORT)
+    assert manifest.parsed(SHORT) == Manifest(
+        "globoapp", "1.0", "api:app", single_process=True, data=SHORT, state="process"
+    )
     assert manifest.parsed({**SHORT, "health": {"path": "/x", "json": None}}).health == Health("/x")
 
 

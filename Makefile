@@ -25,9 +25,9 @@ test: lint dist venv venv-3006
 test-long: dist venv
 	@$(VENV)/bin/pytest $(PYTEST_FLAGS) -m long tests/fleet
 
-# make test-bare  all that needs no machines: test-3006, test-quick, the daemons
+# make test-bare  all that needs no machines: test-3006, test-quick, the daemons, images and pods
 test-bare: test-3006 test-quick
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/integration
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) tests/integration tests/containers
 
 # make test-quick  the apps, unit tests (with their coverage) and functional tests: no daemons, no machines
 # Tests of globolib wait for processes much of their time: four at once keep two processors busy.

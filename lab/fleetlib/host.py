@@ -22,6 +22,15 @@ TOOLS = {
     "setpriv": "util-linux",
 }
 NO_MACHINES = 3
+# What tests of images and pods need: podman in the form that works without a booted systemd.
+CONTAINER_TOOLS = {
+    "podman": "podman",
+    "runc": "runc",
+    "catatonit": "catatonit",
+    "skopeo": "skopeo",
+    "mmdebstrap": "mmdebstrap",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+}
 
 
 def obstacle():
@@ -63,6 +72,24 @@ def install_tools():
         Failure: when apt fails.
     """
     install({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+
+
+def install_containers():
+    """Installs by apt what is missing of CONTAINER_TOOLS.
+
+    Returns:
+        Why there are none (str): not root, no apt, apt failed; None where all are there.
+    """
+    missing = {package for tool, package in CONTAINER_TOOLS.items() if not shutil.which(tool)}
+    if os.geteuid() != 0:
+        return f"not root (uid {os.geteuid()})"
+    if missing and not shutil.which("apt-get"):
+        return f"{', '.join(sorted(missing))} missing, and no apt-get to install it with"
+    try:
+        install(missing)
+    except steps.Failure as failure:
+        return str(failure)
+    return None
 
 
 def install_python(compiler):

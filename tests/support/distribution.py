@@ -9,12 +9,12 @@ from prepared import alone
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def make(target):
-    """Runs `make target`, which itself decides what there is to do; raises AssertionError with what it said."""
+def make(*words):
+    """Runs make with these words, which itself decides what there is to do; raises AssertionError with what it said."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     with alone(ROOT / ".lab" / "make"):  # two at once would write the same files
         done = subprocess.run(
-            ["make", "-s", target], check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+            ["make", "-s", *words], check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
         )
     assert done.returncode == 0, done.stdout + done.stderr
 

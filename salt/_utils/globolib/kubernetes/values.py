@@ -10,15 +10,12 @@ from typing import Any
 
 from globolib import connect, limits, serving, units
 from globolib.address import Address
+from globolib.kubernetes.agreed import ACCOUNT, CONFIGURATION
 from globolib.kubernetes.refusals import WHY
 from globolib.kubernetes.wishes import INGRESS, Wishes
 from globolib.manifest import Manifest
 from globolib.settings import Settings
 
-# Who an app is in its pod where pillar has no uid and gid, and in the image.
-ACCOUNT = 10001
-# Where the image has what gunicorn reads, and where what pillar says of it is mounted.
-CONFIGURATION = "/etc/globoapp"
 MARGIN = 5  # seconds beyond graceful_timeout before the kubelet kills what is left
 HISTORY = 10  # revisions where `keep` is all: Kubernetes' own default
 REPLICAS, TIMES = 2, 3  # of a version that allows it; how many times as many under load

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from globolib import checks, hints
+from globolib.kubernetes.agreed import IMAGE
 
 WHERE = "globoapp:kubernetes"
-# A registry's host, perhaps a port, and a path: without tag and digest.
-IMAGE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*(:\d{1,5})?(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)+\Z")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 HOST = re.compile(r"(?=.{1,253}\Z)(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z")

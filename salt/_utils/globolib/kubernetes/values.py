@@ -75,7 +75,7 @@ def values(settings: Settings, manifest: Manifest, wishes: Wishes, image: str) -
         "storage": wishes.storage,
         "egress": [{"cidr": str(place.network), "port": place.port} for place in connect.places(settings.connect)],
         "dns": wishes.dns,
-        "ingress": wishes.ingress and {key: wishes.ingress.get(key) for key in INGRESS},
+        "ingress": {key: wishes.ingress.get(key) for key in INGRESS} if wishes.ingress else None,
         "pod": pod,
         **_probes(settings, manifest),
     }

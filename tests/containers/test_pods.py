@@ -1,11 +1,13 @@
 """The rendered manifests, run for real by podman: what an API server would do with them is not tested here."""
 
+import base64
 import http.client
 import json
-import time
+import subprocess
 
 import comment_load
 import containers
+import postgres
 import pytest
 import requests
 from conftest import rendered
@@ -110,22 +112,72 @@ print(*sqlite3.connect("/var/lib/globoapp/comments.sqlite3").execute("SELECT cou
     return podman.python(name, code)
 
 
+def in_hand(podman, name):
+    """How many requests the app has taken up and not answered."""
+    code = "import glob; print(sum(int(open(path).read().split()[1]) for path in glob.glob('/tmp/progress-*')))"
+    return podman.python(name, code)
+
+
 def test_term_under_load_loses_nothing_that_was_accepted(podman, documents, web):
-    """Each comment that was stored has had its answer, and each that had its answer is stored."""
+    """
+    Each comment that was stored has had its answer, and each that had its answer is stored; a request that is in hand
+    at TERM, and comes to its end long after it, too.
+    """
     name, url = web
     before = stored(podman, name)
     grace = documents["serve/deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    body = json.dumps({"email": "slow@example.com", "comment": "slow", "content_id": "slow"})
+    slow = http.client.HTTPConnection("127.0.0.1", int(url.rpartition(":")[2]), timeout=30)
+    slow.putrequest("POST", "/api/comment/new")
+    slow.putheader("Content-Type", "application/json")
+    slow.putheader("Content-Length", str(len(body)))
+    slow.endheaders(body[:5].encode())
+    until(lambda: in_hand(podman, name) == 1)
+    slow.send(body[5:6].encode())  # who says nothing for 10 s is cut off
     load = comment_load.CommentLoad(url).start()
     try:
         until(lambda: len(load.acknowledged) > 50)
-        begun = time.monotonic()
-        podman.run("stop", "-t", str(grace), name)
-        assert time.monotonic() - begun < grace, "it was killed"
+        slow.send(body[6:7].encode())
+        stopping = subprocess.Popen(podman.command("stop", "-t", str(grace), name), env=podman.environment)
+        until(lambda: "Handling signal: term" in podman.run("logs", name).stderr)
+        slow.send(body[7:].encode())
+        assert slow.getresponse().status == 200, podman.run("logs", name).stderr
+        assert stopping.wait(timeout=grace) == 0
     finally:
         acknowledged = load.stop()
+        slow.close()
     inspected = json.loads(podman.run("inspect", name).stdout)[0]["State"]
-    assert (inspected["ExitCode"], inspected["OOMKilled"]) == (0, False)
-    podman.run("start", name)
+    assert (inspected["ExitCode"], inspected["OOMKilled"]) == (0, False), "it was killed"
+    pod = name.removesuffix("-web")
+    until(lambda: "Exited" in podman.run("pod", "inspect", pod, "--format", "{{.State}}").stdout)
+    podman.run("pod", "start", pod)
     until(lambda: probed(podman, documents, name, "startupProbe"), 60)
-    assert comment_load.lost(url, acknowledged) == []
-    assert stored(podman, name) - before == len(acknowledged)
+    assert comment_load.lost(url, [*acknowledged, ("slow", "slow")]) == []
+    assert stored(podman, name) - before == len(acknowledged) + 1
+
+
+@pytest.fixture
+def database():
+    """(server, name of an empty database)"""
+    server = postgres.Postgres().start()
+    try:
+        yield server, server.new_database()
+    finally:
+        server.close()
+
+
+def test_the_release_command_runs_as_its_job_says(podman, published, database, tmp_path):
+    """podman knows no Job: its container is run with what the Job says, beside a database on a socket."""
+    server, name = database
+    url = server.url(name).replace(str(server.work), "/database")
+    documents = rendered(tmp_path, "3.1", {"environment": {"DATABASE_URL": url}}, {"image": published})
+    pod = documents["prepare/job"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    data = documents["prepare/secret"]["data"]
+    environment = [f"--env={key}={base64.b64decode(value).decode()}" for key, value in data.items()]
+    user = "{runAsUser}:{runAsGroup}".format(**pod["securityContext"])
+    words = ["run", "--rm", "--network=none", "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges"]
+    words += [f"--user={user}", f"--volume={server.work}:/database", *environment]
+    for _ in range(2):  # a Job may run twice
+        podman.run(*words, f"--entrypoint={json.dumps(container['command'])}", container["image"])
+    assert server.rows("SELECT version_num FROM alembic_version", name) == ["0002"]

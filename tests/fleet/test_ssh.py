@@ -12,6 +12,7 @@ import sshd
 from load import Load
 from machines import CHECKOUT
 from polling import until
+from releases import release
 from server import QUICK, ROOT, run_of
 
 
@@ -119,6 +120,16 @@ def test_rollback_sees_the_pillar_and_history_tells(web):
     web.assert_serves("1.0")
     history, _ = web.ask("globoapp.history", "limit=1")
     assert [(line["action"], line["version"], line["result"]) for line in history] == [("rollback", "1.0", "success")]
+
+
+def test_a_release_that_fails_its_trial_is_told_and_switches_nothing(web, tmp_path):
+    with release(tmp_path, "9.47", before="import nowhere\n"), Load(web.server.url()) as load:
+        run = web.apply("9.47", deadline=5)
+    load.assert_nothing_lost()
+    assert run.code != 0
+    assert "No module named 'nowhere'" in run.failed
+    assert (web.server.ledger()[-1]["version"], web.server.ledger()[-1]["result"]) == ("9.47", "failed")
+    web.assert_serves("1.0")
 
 
 def test_a_function_that_fails_says_so_with_its_exit_code(web):

@@ -176,6 +176,8 @@ class Sweep:
                 print(f"{web.name}: {mode}: {what}", flush=True)
                 if not happened and self.spare:
                     self.spare -= 1
+                    if point.startswith("after "):  # the machine is less busy than it was, and a deploy is over sooner
+                        self.seconds = min(self.seconds, max(1, float(point.removeprefix("after "))))
                     self.left.append((mode, f"after {self.chance.uniform(0, self.seconds * 0.8):.3f}"))
         assert load.seen["requests"] > 0
         self.lost += [f"lost at {_at(times, when)}: {kind}" for when, kind in load.seen["lost"]]

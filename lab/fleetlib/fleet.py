@@ -47,14 +47,17 @@ class Fleet:
         return {each.name: each.address for each in self.machines()}
 
     def status(self):
-        """Returns {"lab", "checkout", "bridge", "subnet", "hosts": [{"name", "address", "suite", "up"}]}."""
+        """Returns {"lab", "checkout", "bridge", "subnet", "hosts": [{"name", "address", "suite", "up", "booted"}]}."""
         return {
             "lab": self.lab.id,
             "checkout": str(self.lab.checkout),
             "bridge": self.lab.bridge,
             "subnet": str(self.subnet) if self.subnet else None,
             "hosts": [
-                {"name": each.name, "address": each.address, "suite": each.suite, "up": each.leader() is not None}
+                {
+                    **{"name": each.name, "address": each.address, "suite": each.suite},
+                    **{"up": each.leader() is not None, "booted": each.booted()},
+                }
                 for each in self.machines()
             ],
         }

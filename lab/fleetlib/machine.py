@@ -1,5 +1,6 @@
 """One machine: its cgroups, its boot, its power cut, and commands that run in it."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -42,6 +43,16 @@ class Machine:
             if _innermost_pid(pid) == 1:
                 return pid
         return None
+
+    def booted(self):
+        """Returns when the machine's PID 1 began (str), in a clock that only tells boots apart; "" when it is off.
+
+        Seen from outside: a command in a machine that goes down may be stopped by its systemd-shutdown while nsenter
+        begins it; nsenter then stops itself, and both stay, with the machine, until somebody continues it.
+        """
+        with contextlib.suppress(OSError):
+            return pathlib.Path(f"/proc/{self.leader()}/stat").read_text().rpartition(")")[2].split()[19]
+        return ""
 
     def boot(self, provision):
         """Starts the machine and returns its systemd-nspawn (Popen) at once.

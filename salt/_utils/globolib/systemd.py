@@ -137,7 +137,7 @@ def stop(name: str) -> None:
 
 def journal(name: str, lines: int = 15, invocation: str | None = None) -> list[str]:
     """
-    The last lines that a unit wrote to the journal, as harmless text. Never raises, and takes 10 s at most: where
+    The last lines that a unit wrote to the journal, as harmless text. Never raises, and takes 20 s at most: where
     there is nothing, the only line says why, in brackets.
 
     invocation
@@ -146,6 +146,7 @@ def journal(name: str, lines: int = 15, invocation: str | None = None) -> list[s
     command = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines", str(lines)]
     command += [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", name]
     try:
+        commands.run(["journalctl", "--sync"], JOURNAL_DEADLINE, check=False)  # what ended now may not be in it yet
         done = commands.run(command, JOURNAL_DEADLINE, shown=1)
     except Failure as failure:
         return [text.line(f"(no log of {name}: {failure})")]

@@ -337,7 +337,7 @@ def test_the_log_of_the_socket_is_read_after_the_way_back(served):
     served.systemd.fails[f"restart {socket}"] = "Address already in use"
     served.deploy("1.1", port=port)
     calls = served.systemd.calls
-    (evidence,) = [number for number, call in enumerate(calls) if call.startswith("journalctl")]
+    (evidence,) = [number for number, call in enumerate(calls) if call.startswith("journalctl --no-pager")]
     assert calls.index(f"stop {socket}") < evidence
 
 

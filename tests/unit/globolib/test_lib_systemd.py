@@ -172,7 +172,8 @@ def test_the_journal_is_harmless_text_of_one_run(programs):
     programs.says("journalctl", "--no-pager", b"one\n\xff\x1b[31mtwo\x00\nthree\n")
     assert systemd.journal("shop@PACK1_0.service", 2) == ["\ufffdtwo?", "three"]
     assert systemd.journal("shop@PACK1_0.service", 3, "abc")[0] == "one"
-    first, second = programs.calls
+    sync, first, _, second = programs.calls
+    assert sync == "journalctl --sync", "what has just ended may not be in it yet"
     assert first.endswith(" --lines 2 --unit shop@PACK1_0.service")
     assert second.endswith(" --lines 3 _SYSTEMD_INVOCATION_ID=abc")
 

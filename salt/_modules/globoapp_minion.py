@@ -91,7 +91,7 @@ def kubernetes():
 
     .. code-block:: bash
 
-        salt web1 globoapp_minion.kubernetes
+        salt 'web*' globoapp_minion.kubernetes
     """
     return [
         {**{key: value for key, value in each.items() if key != "values"}, **render.shown(each["values"])}
@@ -108,7 +108,7 @@ def kubernetes_values(app):
 
     .. code-block:: bash
 
-        salt web1 globoapp_minion.kubernetes_values globoapp
+        salt 'web*' globoapp_minion.kubernetes_values globoapp
     """
     try:
         return render.one(_minion(), __context__, app)

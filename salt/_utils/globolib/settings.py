@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from globolib import apps, checks, connect, hints, limits, serving
+from globolib import apps, checks, connect, hints, limits, serving, text
 from globolib.address import UNIX, Address
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
@@ -269,7 +269,7 @@ def _section(pillar: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], 
     known, problems = [*KNOWN, *SECTIONS], []
     for key in section:
         if key not in known:
-            problems.append(f"{place}:{key} is an unknown setting; {hints.near(key, known, 2)}")
+            problems.append(f"{place}:{text.line(str(key))} is an unknown setting; {hints.near(key, known, 2)}")
     return section, problems
 
 

@@ -10,7 +10,7 @@ from globolib import settings as settings_of
 from globolib.kubernetes import refusals, values, wishes
 from globolib.kubernetes.wishes import Wishes
 from globolib.settings import Settings
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 CHECKOUT = pathlib.Path(__file__).parents[3]
@@ -63,6 +63,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*wishes.KNOWN, "other"]) | st.integers(), JSON) | JSON)
+@example({"\n": False})
 def test_nothing_that_pillar_may_hold_raises(section):
     wished, problems = wishes.parsed(section)
     assert all(isinstance(line, str) and "\n" not in line for line in problems)

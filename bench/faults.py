@@ -3,7 +3,7 @@
 
     bench/faults.py --rounds 20 --faults "gunicorn killed"
 
-The faults are those of tests/fleet/test_monitoring.py; in each round each of them is there once.
+The faults are those of tests/fleet/breaking.py; in each round each of them is there once.
 """
 
 import argparse
@@ -15,24 +15,11 @@ import ground  # noqa: F401  first: it finds the others
 
 # isort: split
 import results
+from breaking import BREAKS, Master, outlast
 from machines import Fleet
 from polling import until
 from say import say
 from server import Server
-from test_monitoring import BREAKS, Master, seconds
-
-
-def once(web, master, fault):
-    """Breaks the server and waits until it is as it was; returns {"alert": seconds or None, "healed": seconds}."""
-    until(lambda: "api" not in master.open("web1"), 120)
-    until(lambda: web.call("globoapp.deploying") is None, 120)
-    master.run("globoapp.heal", "web1", "again=True")
-    broken = float(web.sh(f"{{ {BREAKS[fault]}; }} >/dev/null 2>&1; date +%s.%N").splitlines()[-1])
-    until(web.answers, 180)
-    healed = time.time() - broken
-    until(lambda: web.call("globoapp.status")["differences"] == [], 180)
-    alerts = [seconds(one["since"]) - broken for one in master.past("web1", broken) if one["probe"] == "api"]
-    return {"alert": round(alerts[0], 2) if alerts else None, "healed": round(healed, 2)}
 
 
 def main():
@@ -53,7 +40,8 @@ def main():
         until(lambda: master.run("globoapp.inventory").get("web1", {}).get("version") == "1.0", 120)
         for number in range(1, options.rounds + 1):
             for fault in options.faults:
-                seen[fault].append(once(web, master, fault))
+                took = outlast(web, master, fault)
+                seen[fault].append({key: value and round(value, 2) for key, value in took.items()})
                 say(f"round {number}: {fault}: {seen[fault][-1]}")
             if not options.dry:
                 results.store("faults", {"when": time.strftime("%Y-%m-%d"), "seen": seen})

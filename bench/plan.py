@@ -18,7 +18,6 @@ ROWS = (
 )
 # Salt's own time belongs to them: an empty run is measured before each, under the same load.
 BESIDE_EMPTY = ("nothing to do", "version change", "new lock")
-NEEDED = {"first deploy": True, "version change": ("rollback",)}
 # As it is by default it waits for eight seconds in most rows: a third of the rounds tells enough.
 SELDOM = {report.LOOKS: 3}
 
@@ -30,10 +29,9 @@ def life(wanted):
     """Returns the entries of ROWS that are to be done so that all wanted rows (set of str) can be measured."""
     if not wanted & {row for row, *_ in ROWS}:
         return ()
-    kept = [each for each in ROWS if each[0] in wanted or NEEDED.get(each[0]) is True]
-    if wanted & set(NEEDED["version change"]):
-        kept = [each for each in ROWS if each in kept or each[0] == "version change"]
-    return tuple(kept)
+    # All begin with a server that has something, and only what there was before can be gone back to.
+    needed = {"first deploy", "version change"} if "rollback" in wanted else {"first deploy"}
+    return tuple(each for each in ROWS if each[0] in wanted | needed)
 
 
 def turns(names, number):

@@ -15,16 +15,15 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 LEFT, RIGHT, BAR, GAP, TOP, WIDTH = 150, 120, 15, 14, 40, 760
 
 
-def bars(title, groups, unit="s", colours=None):
-    """Returns an SVG (str) with a bar for each value.
+def bars(title, groups):
+    """Returns an SVG (str) with a bar for each value, in seconds.
 
     Args:
         title: above it.
         groups: [(name, [(label, value, lowest, highest, more)])]; more (str) stands behind the value.
-        colours: {label: colour}; without it each label gets the next one.
     """
     labels = list(dict.fromkeys(label for _, entries in groups for label, *_ in entries))
-    colours = colours or {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(labels)}
+    colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(labels)}
     longest = max((entry[3] for _, entries in groups for entry in entries), default=0) or 1
     scale, y, out = (WIDTH - LEFT - RIGHT) / longest, TOP, []
     for name, entries in groups:
@@ -33,11 +32,11 @@ def bars(title, groups, unit="s", colours=None):
         for label, value, lowest, highest, more in entries:
             end, middle = LEFT + value * scale, y + BAR / 2
             out.append(f'<text x="{LEFT - 8}" y="{y + BAR - 3}" text-anchor="end">{html.escape(label)}</text>')
-            out.append(_bar(LEFT, y, value * scale, colours[label], f"{label}: {value:.2f} {unit}"))
+            out.append(_bar(LEFT, y, value * scale, colours[label], f"{label}: {value:.2f} s"))
             if highest > lowest:
                 ends = f'x1="{LEFT + lowest * scale:.1f}" x2="{LEFT + highest * scale:.1f}"'
                 out.append(f'<line class="range" {ends} y1="{middle:.1f}" y2="{middle:.1f}"/>')
-            text = html.escape(f"{value:.2f} {unit}{more}")
+            text = html.escape(f"{value:.2f} s{more}")
             out.append(
                 f'<text class="faint" x="{max(end, LEFT + highest * scale) + 6:.1f}" y="{y + BAR - 3}">{text}</text>'
             )
@@ -46,7 +45,7 @@ def bars(title, groups, unit="s", colours=None):
     return _svg(title, y, out)
 
 
-def stacked(title, rows, unit="s"):
+def stacked(title, rows):
     """Returns an SVG (str) with one bar for each row [(name, [(label, value)])], made of its parts."""
     labels = list(dict.fromkeys(label for _, parts in rows for label, _ in parts))
     colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(labels)}
@@ -61,10 +60,10 @@ def stacked(title, rows, unit="s"):
         out.append(f'<text x="{LEFT - 8}" y="{y + BAR - 1}" text-anchor="end">{html.escape(name)}</text>')
         x = LEFT
         for label, value in parts:
-            out.append(_bar(x, y, value * scale, colours[label], f"{label}: {value:.2f} {unit}", BAR + 5))
+            out.append(_bar(x, y, value * scale, colours[label], f"{label}: {value:.2f} s", BAR + 5))
             x += value * scale
         total = sum(value for _, value in parts)
-        out.append(f'<text class="faint" x="{x + 6:.1f}" y="{y + BAR - 1}">{total:.2f} {unit}</text>')
+        out.append(f'<text class="faint" x="{x + 6:.1f}" y="{y + BAR - 1}">{total:.2f} s</text>')
         y += BAR + 13
     return _svg(title, y, out)
 

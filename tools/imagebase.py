@@ -57,7 +57,7 @@ def make(target, suite, account):
 
     account is the uid and gid of the app. Complete or not at all. Raises fleetlib.steps.Failure.
     """
-    host.install({"mmdebstrap"} if not shutil.which("mmdebstrap") else set())
+    host.install(host.missing({"mmdebstrap": "mmdebstrap"}))
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:

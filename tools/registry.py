@@ -9,7 +9,6 @@ registry has another image under it, nothing is sent. Credentials are those of `
 import argparse
 import ipaddress
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +42,9 @@ def publish(image, digest, repository, version):
     Returns whether anything was sent. Raises RegistryError.
     """
     target = f"docker://{repository}:{version}"
-    plain = _on_loopback(repository)  # nobody is on the way there
-    there = _skopeo("inspect", "--format", "{{.Digest}}", f"--tls-verify={str(not plain).lower()}", target)
+    verify = "false" if _on_loopback(repository) else "true"  # nobody is on the way there
+    ask = ("inspect", "--format", "{{.Digest}}", f"--tls-verify={verify}", target)
+    there = _skopeo(*ask)
     if there.returncode == 0 and there.stdout.strip() == digest:
         return False
     if there.returncode == 0:
@@ -54,11 +54,11 @@ def publish(image, digest, repository, version):
         )
     if "manifest unknown" not in there.stderr and "name unknown" not in there.stderr:
         raise RegistryError(f"{repository} cannot be asked: {_reason(there)}; log in by: skopeo login")
-    sent = _skopeo("copy", "--preserve-digests", "--retry-times=3", f"--dest-tls-verify={str(not plain).lower()}",
+    sent = _skopeo("copy", "--preserve-digests", "--retry-times=3", f"--dest-tls-verify={verify}",
                    f"oci:{image}", target)  # fmt: skip
     if sent.returncode:
         raise RegistryError(f"{repository}:{version} was not sent: {_reason(sent)}")
-    arrived = _skopeo("inspect", "--format", "{{.Digest}}", f"--tls-verify={str(not plain).lower()}", target)
+    arrived = _skopeo(*ask)
     if arrived.stdout.strip() != digest:
         raise RegistryError(
             f"{repository}:{version} is {arrived.stdout.strip() or _reason(arrived)}, sent was {digest}"
@@ -88,8 +88,7 @@ def main(argv=None):
         label = options.images / f"{name}.digest"
         if not label.is_file():
             raise RegistryError(f"{label} is missing; make it: make image VERSION={options.version}")
-        if not shutil.which("skopeo"):
-            host.install({"skopeo"})
+        host.install(host.missing({"skopeo": "skopeo"}))
         digest = label.read_text().strip()
         sent = publish(options.images / name, digest, repository, options.version)
     except (RegistryError, steps.Failure) as error:

@@ -54,11 +54,8 @@ class Fleet:
             "bridge": self.lab.bridge,
             "subnet": str(self.subnet) if self.subnet else None,
             "hosts": [
-                {
-                    **{"name": each.name, "address": each.address, "suite": each.suite},
-                    **{"up": each.leader() is not None, "booted": each.booted()},
-                }
-                for each in self.machines()
+                {"name": each.name, "address": each.address, "suite": each.suite, "up": bool(booted), "booted": booted}
+                for each, booted in ((each, each.booted()) for each in self.machines())
             ],
         }
 

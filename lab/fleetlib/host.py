@@ -46,9 +46,9 @@ def obstacle():
         return f"{unwritable[0]} is read-only"
     if not _has_overlay():
         return "the kernel has no overlay file system"
-    missing = [tool for tool in TOOLS if not shutil.which(tool)]
-    if missing and not shutil.which("apt-get"):
-        return f"{', '.join(missing)} missing, and no apt-get to install it with"
+    absent = [tool for tool in TOOLS if not shutil.which(tool)]
+    if absent and not shutil.which("apt-get"):
+        return f"{', '.join(absent)} missing, and no apt-get to install it with"
     for kind in ("mount", "pid", "net", "user"):
         # The kernel refuses "user", which the service's sandbox needs, to whoever is in a chroot.
         if subprocess.run(["unshare", f"--{kind}", "--fork", "true"], capture_output=True).returncode:
@@ -71,7 +71,12 @@ def install_tools():
     Raises:
         Failure: when apt fails.
     """
-    install({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+    install(missing(TOOLS))
+
+
+def missing(tools):
+    """Returns the Debian packages (set) of tools (dict of program to package) that are not there."""
+    return {package for tool, package in tools.items() if not shutil.which(tool)}
 
 
 def install_containers():
@@ -80,13 +85,13 @@ def install_containers():
     Returns:
         Why there are none (str): not root, no apt, apt failed; None where all are there.
     """
-    missing = {package for tool, package in CONTAINER_TOOLS.items() if not shutil.which(tool)}
+    wanted = missing(CONTAINER_TOOLS)
     if os.geteuid() != 0:
         return f"not root (uid {os.geteuid()})"
-    if missing and not shutil.which("apt-get"):
-        return f"{', '.join(sorted(missing))} missing, and no apt-get to install it with"
+    if wanted and not shutil.which("apt-get"):
+        return f"{', '.join(sorted(wanted))} missing, and no apt-get to install it with"
     try:
-        install(missing)
+        install(wanted)
     except steps.Failure as failure:
         return str(failure)
     return None

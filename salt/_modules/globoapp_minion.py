@@ -93,10 +93,7 @@ def kubernetes():
 
         salt 'web*' globoapp_minion.kubernetes
     """
-    return [
-        {**{key: value for key, value in each.items() if key != "values"}, **render.shown(each["values"])}
-        for each in render.rendered(_minion(), __context__)
-    ]
+    return render.shown(_minion(), __context__)
 
 
 def kubernetes_values(app):

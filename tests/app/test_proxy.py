@@ -11,10 +11,11 @@ import time
 
 import pytest
 from appserver import wait_for
-from frontend import Frontend, answer, free_port
+from frontend import Frontend, answer
 from globolib import files, nginx, systemd
 from globolib.address import Address
 from globolib.errors import Failure
+from ports import free_port
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="nginx tries a site in a mount namespace: root is needed")
 LIST = "/api/comment/list/1"

@@ -102,8 +102,11 @@ class Fleet:
 
     def booted(self, host):
         """Returns when a host booted (str), in a clock that only tells boots apart; "" while it is off."""
-        return {each["name"]: each["booted"] for each in self.status()["hosts"]}[host]
+        return self._told(host, "booted")
 
     def address(self, host):
         """Returns the address of a host."""
-        return {each["name"]: each["address"] for each in self.status()["hosts"]}[host]
+        return self._told(host, "address")
+
+    def _told(self, host, key):
+        return next(each[key] for each in self.status()["hosts"] if each["name"] == host)

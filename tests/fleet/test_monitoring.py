@@ -1,54 +1,14 @@
 """Each way to break a server, on real machines: seen, told, healed; what is printed is how long that took."""
 
 import json
-import time
-from datetime import datetime
 
 import pytest
+from breaking import BREAKS, Master, outlast
 from polling import until
 from server import ROOT
 from sweeps import sampled
 
-UNIT, SOCKET = "globoapp@PACK1_0.service", "globoapp-0.0.0.0:8000.socket"
-BREAKS = {
-    "gunicorn killed": f"systemctl kill --signal=KILL {UNIT}",
-    "unit stopped": f"systemctl stop {UNIT}",
-    "unit masked": f"systemctl mask {UNIT}; systemctl kill --signal=KILL {UNIT}; systemctl stop {UNIT}",
-    "unit masked until the next boot": f"systemctl mask --runtime --now {UNIT}",
-    "unit file deleted": f"rm /etc/systemd/system/globoapp@.service; systemctl stop {UNIT}; systemctl daemon-reload",
-    "socket gone": f"systemctl stop {SOCKET} {UNIT}; rm /etc/systemd/system/{SOCKET}; systemctl daemon-reload",
-    "flask removed": f"rm -r {ROOT}/virtualenvs/*/lib/*/site-packages/flask; systemctl kill --signal=KILL {UNIT}",
-    "api.py removed": f"rm {ROOT}/PACK1_0/api.py; systemctl kill --signal=KILL {UNIT}",
-}
 EXTRA = "/etc/salt/test-pillar.yaml"
-
-
-class Master:
-    """The master of the fleet."""
-
-    def __init__(self, fleet):
-        self.fleet = fleet
-
-    def run(self, *words):
-        """Runs a runner and returns its data."""
-        return self.fleet.runner(*words)
-
-    def sh(self, script):
-        return self.fleet.exec("master", "sh", "-c", script, check=True).stdout.strip()
-
-    def open(self, host):
-        """Returns the open alerts of a host: {probe: alert}."""
-        return {one["probe"]: one for one in self.run("globoapp.alerts", f"host={host}")["open"]}
-
-    def past(self, host, since):
-        """Returns the alerts of a host that were open at or after a time (seconds), oldest first."""
-        found = self.run("globoapp.alerts", f"host={host}", "from=2026-01-01")["history"]
-        return [one for one in found if seconds(one["since"]) >= since]
-
-
-def seconds(text):
-    """Returns a time of a record as seconds since the epoch."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 @pytest.fixture(scope="module")
@@ -97,17 +57,9 @@ def pillar(master, web):
     "fault", sampled(BREAKS, "gunicorn killed", "unit masked", "unit file deleted", "flask removed")
 )
 def test_serves_again_without_a_person(web, master, fault, say):
-    until(lambda: "api" not in master.open("web1"))
-    # The states of the healing before end after it serves again; until then the beacon is silent.
-    until(lambda: web.call("globoapp.deploying") is None)
-    master.run("globoapp.heal", "web1", "again=True")
-    broken = float(web.sh(f"{{ {BREAKS[fault]}; }} >/dev/null 2>&1; date +%s.%N").splitlines()[-1])
-    until(web.answers, 120)
-    healed = time.time() - broken
-    until(lambda: web.call("globoapp.status")["differences"] == [], 120)
-    alerts = [seconds(one["since"]) - broken for one in master.past("web1", broken) if one["probe"] == "api"]
-    told = f"{alerts[0]:.1f} s to the alert" if alerts else "no alert: systemd was quicker"
-    say(f"{told}, {healed:.1f} s to the first answer")
+    seen = outlast(web, master, fault)
+    told = "no alert: systemd was quicker" if seen["alert"] is None else f"{seen['alert']:.1f} s to the alert"
+    say(f"{told}, {seen['healed']:.1f} s to the first answer")
     until(lambda: "api" not in master.open("web1"))
     web.assert_serves("1.0")
 

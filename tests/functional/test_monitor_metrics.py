@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import urllib.parse
 import urllib.request
@@ -10,6 +9,7 @@ import urllib.request
 import debian
 import pytest
 from polling import until
+from ports import free_port
 from watchmaster import Master, event, line, report
 
 
@@ -64,11 +64,6 @@ def test_the_file_is_replaced_whole(master, tmp_path):
 def test_a_path_that_cannot_work_is_refused(master, path, words):
     with pytest.raises(Exception, match=words):
         master.run("globoapp.metrics", path=path)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

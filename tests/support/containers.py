@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 import yaml
 from debian import program
 from polling import until
+from ports import free_port
 
 CONF = """\
 [containers]
@@ -38,13 +38,6 @@ storage: {{filesystem: {{rootdirectory: {work}/registry}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 log: {{level: warn}}
 """
-
-
-def free_port():
-    """Returns a TCP port of loopback (int) that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Podman:

@@ -14,6 +14,7 @@ from globolib import certificate, nginx
 from globolib.host import Unit
 from globolib.settings import Settings
 from nginx import program
+from ports import free_port
 
 MAIN = """
 daemon off;
@@ -33,12 +34,6 @@ http {{
     include {work}/etc/conf.d/*.conf;
 }}
 """
-
-
-def free_port():
-    """Returns a TCP port (int) of loopback that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 class Frontend:

@@ -40,7 +40,7 @@ def problems(section: Any) -> list[str]:
     found = []
     for key in section:
         if key not in KNOWN:
-            found.append(f"{where}:{key} is an unknown setting; {hints.near(key, KNOWN)}")
+            found.append(hints.unknown_setting(where, key, KNOWN))
     minions = section.get("minions")
     if not isinstance(minions, list) or not minions or not all(isinstance(one, str) and one for one in minions):
         found.append(f"{where}:minions is {minions!r}: a list of the minion ids of the load balancers")

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import globolib
@@ -38,16 +38,18 @@ def here(opts: Mapping[str, Any]) -> str:
     The digest of the code that the process of these options works with: on a master that of its tree (``module_dirs``
     names it), on a minion of its cache, where this package was loaded from.
     """
-    trees = [root for root in opts.get("module_dirs") or [] if os.path.isdir(os.path.join(root, "_utils", "globolib"))]
-    return of(trees[0] if trees else os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    tree = _first_tree(opts.get("module_dirs") or [])
+    return of(tree or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 def served(opts: Mapping[str, Any], saltenv: str = "base") -> str | None:
     """What a minion without a master serves to itself: the digest of the first file root that has the package."""
-    for root in opts.get("file_roots", {}).get(saltenv, []):
-        if os.path.isdir(os.path.join(root, "_utils", "globolib")):
-            return of(root)
-    return None
+    tree = _first_tree(opts.get("file_roots", {}).get(saltenv, []))
+    return of(tree) if tree else None
+
+
+def _first_tree(roots: Iterable[str]) -> str | None:
+    return next((root for root in roots if os.path.isdir(os.path.join(root, "_utils", "globolib"))), None)
 
 
 def is_current(opts: Mapping[str, Any], code: str | None) -> bool:

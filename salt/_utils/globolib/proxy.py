@@ -95,7 +95,7 @@ def problems(section: Any) -> Iterator[str]:
         return
     for key in section:
         if key not in KNOWN:
-            yield f"proxy:{key} is an unknown setting; {hints.near(key, KNOWN)}"
+            yield hints.unknown_setting("proxy", key, KNOWN)
     values = {key: section.get(key, getattr(Proxy(), key)) for key in KNOWN}
     yield from _numbers(values)
     yield from _certificate(values)

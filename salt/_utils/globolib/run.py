@@ -106,10 +106,10 @@ class Run:
     @property
     def release_command(self) -> Sequence[str]:
         """What is to be run before the trial: pillar's words, or the manifest's; empty for nothing."""
-        wanted, made = self.settings.release_command, self.examined.artifact
-        if not self.is_new_version or wanted is False or made is None:
+        made = self.examined.artifact
+        if not self.is_new_version or made is None:
             return ()
-        return made.manifest.release_command if wanted is None else wanted
+        return self.settings.release_words(made.manifest.release_command)
 
     @property
     def target(self) -> Target:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from globolib import apps, checks, connect, hints, limits, serving, text
+from globolib import apps, checks, connect, hints, limits, serving
 from globolib.address import UNIX, Address
 from globolib.layout import Layout, release_of
 from globolib.minion import Call
@@ -115,6 +115,10 @@ class Settings:
     def at(self, **values: Any) -> "Settings":
         """The same settings with other values."""
         return dataclasses.replace(self, **values)
+
+    def release_words(self, manifest: Sequence[str]) -> Sequence[str]:
+        """The release command that is to be run: pillar's, or the manifest's (words); empty for nothing."""
+        return manifest if self.release_command is None else self.release_command or ()
 
     def shown(self) -> dict[str, Any]:
         """What a person may see of them: no credentials, of ``environment`` the names only."""
@@ -269,7 +273,7 @@ def _section(pillar: Mapping[str, Any], place: str) -> tuple[Mapping[str, Any], 
     known, problems = [*KNOWN, *SECTIONS], []
     for key in section:
         if key not in known:
-            problems.append(f"{place}:{text.line(str(key))} is an unknown setting; {hints.near(key, known, 2)}")
+            problems.append(hints.unknown_setting(place, key, known, 2))
     return section, problems
 
 

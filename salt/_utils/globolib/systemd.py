@@ -143,14 +143,18 @@ def journal(name: str, lines: int = 15, invocation: str | None = None) -> list[s
     invocation
         Only those of this run of the unit.
     """
-    command = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines", str(lines)]
-    command += [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", name]
+    chosen = [f"_SYSTEMD_INVOCATION_ID={invocation}"] if invocation else ["--unit", name]
     try:
-        commands.run(["journalctl", "--sync"], JOURNAL_DEADLINE, check=False)  # what ended now may not be in it yet
-        done = commands.run(command, JOURNAL_DEADLINE, shown=1)
+        return _journal(chosen, lines) or [f"(the journal holds no line of {name})"]
     except Failure as failure:
         return [text.line(f"(no log of {name}: {failure})")]
-    return text.lines(done.stdout, most=lines) or [f"(the journal holds no line of {name})"]
+
+
+def _journal(chosen: Sequence[str], lines: int) -> list[str]:
+    """The last lines of the journal that journalctl's words choose, as harmless text. Raises Failure."""
+    commands.run(["journalctl", "--sync"], JOURNAL_DEADLINE, check=False)  # what ended now may not be in it yet
+    command = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines", str(lines), *chosen]
+    return text.lines(commands.run(command, JOURNAL_DEADLINE, shown=1).stdout, most=lines)
 
 
 def ended(name: str) -> tuple[int | None, str]:
@@ -167,10 +171,8 @@ def output(name: str, lines: int) -> list[str]:
     The last lines that the processes of a unit wrote, as harmless text, without what systemd says of it. Never raises:
     where the journal cannot be read, the only line says why, in brackets.
     """
-    command = ["journalctl", "--no-pager", "--quiet", "--output=cat", "--lines", str(lines), f"_SYSTEMD_UNIT={name}"]
     try:
-        commands.run(["journalctl", "--sync"], JOURNAL_DEADLINE, check=False)  # what ended now may not be in it yet
-        return text.lines(commands.run(command, JOURNAL_DEADLINE, shown=1).stdout, most=lines)
+        return _journal([f"_SYSTEMD_UNIT={name}"], lines)
     except Failure as failure:
         return [text.line(f"(no output of {name}: {failure})")]
 

@@ -36,6 +36,7 @@ from globolib.errors import Failure
 from globolib.host import Owner
 from globolib.layout import CANDIDATE, STANDIN, Layout, release_of
 from globolib.minion import Minion
+from ports import free_port
 
 PYTHON = os.path.realpath(sys.executable)
 UV = f"""\
@@ -297,13 +298,6 @@ def _often(real):
         return real(check, seconds, min(first, 0.01), 1, 0.01, **clocks)
 
     return until
-
-
-def free_port():
-    """A port of loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait(check, seconds=5):

@@ -6,7 +6,8 @@ import psutil
 import pytest
 from fakesystemd import Systemd
 from globolib import accounts, answers, commands, heal, ledger, processes, rollback, run, settings
-from machine import Machine, free_port
+from machine import Machine
+from ports import free_port
 
 
 class Beside(Machine):

@@ -13,7 +13,7 @@ from globolib.health import Answer
 from globolib.host import Unit
 from globolib.layout import LIVE
 from globolib.settings import Settings
-from machine import free_port
+from ports import free_port
 
 ONE, TWO = "globoapp@PACK1_0.service", "globoapp@PACK1_1.service"
 CANDIDATE = "globoapp-candidate@PACK1_1.service"

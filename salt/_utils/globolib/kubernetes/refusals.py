@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from globolib import background
 from globolib.kubernetes.wishes import WHERE, Wishes
 from globolib.manifest import Manifest
 from globolib.settings import Settings
@@ -48,8 +49,7 @@ def of_pillar(settings: Settings) -> Iterator[str]:
 
 def of_release(settings: Settings, manifest: Manifest, wishes: Wishes) -> Iterator[str]:
     """What a version cannot be on Kubernetes, or not so often as is wished."""
-    processes = {**manifest.processes, **settings.processes}
-    if any(processes.values()):
+    if background.wanted(manifest.processes, settings.processes):
         yield "processes are not rendered for Kubernetes: a background process wants a Deployment of your own"
     one = WHY.get(manifest.state)
     for key in ("replicas", "replicas_max"):

@@ -36,9 +36,18 @@ def rendered(minion: Minion, context: MutableMapping[str, Any]) -> list[dict[str
     return answer
 
 
-def shown(made: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What of the values anybody may see; nothing of none."""
-    return {key: made[key] for key in ("files", "why")} if made else {}
+def shown(minion: Minion, context: MutableMapping[str, Any]) -> list[dict[str, Any]]:
+    """The same with what anybody may see of the values: ``files`` and ``why``, where there are any."""
+    answer = []
+    for entry in rendered(minion, context):
+        made = entry["values"] or {}
+        answer.append(
+            {
+                **{key: entry[key] for key in ("app", "title", "directory", "problems")},
+                **{key: made[key] for key in ("files", "why") if made},
+            }
+        )
+    return answer
 
 
 def one(minion: Minion, context: MutableMapping[str, Any], app: str) -> dict[str, Any]:

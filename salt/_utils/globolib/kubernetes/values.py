@@ -113,7 +113,7 @@ def _probes(settings: Settings, manifest: Manifest) -> dict[str, Any]:
 
 def _job(settings: Settings, manifest: Manifest, name: str, pod: Mapping[str, Any]) -> dict[str, Any] | None:
     """The release command; None without one. A Job cannot be changed: another content has another name."""
-    words = manifest.release_command if settings.release_command is None else settings.release_command or ()
+    words = settings.release_words(manifest.release_command)
     if not words:
         return None
     made = {"command": quoted(words), "deadline": math.ceil(settings.release_timeout)}

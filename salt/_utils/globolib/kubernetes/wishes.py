@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from globolib import checks, hints, text
+from globolib import checks, hints
 from globolib.kubernetes.agreed import IMAGE
 
 WHERE = "globoapp:kubernetes"
@@ -50,8 +50,7 @@ def parsed(section: Any) -> tuple[Wishes, list[str]]:
     if not isinstance(section, Mapping):
         return Wishes(), [f"{WHERE} is a {type(section).__name__}: it must be a mapping with image, namespace, ..."]
     given = {key: value for key, value in section.items() if value is not None}
-    unknown = [key for key in given if key not in KNOWN]
-    found = [f"{WHERE}:{text.line(str(key))} is an unknown setting; {hints.near(key, KNOWN, 2)}" for key in unknown]
+    found = [hints.unknown_setting(WHERE, key, KNOWN, 2) for key in given if key not in KNOWN]
     wrong = list(_problems({one.name: given.get(one.name, one.default) for one in dataclasses.fields(Wishes)}))
     found += [f"{WHERE}:{line}" for _, line in wrong]
     bad = {key for key, _ in wrong}

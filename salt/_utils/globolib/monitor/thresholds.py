@@ -5,7 +5,7 @@ Pure functions: no file, no process, no network.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from globolib import apps, balancer, hints
@@ -41,10 +41,6 @@ NOTIFY: dict[str, Any] = {"url": None, "template": {"text": "{summary}"}, "timeo
 FIELDS = ("summary", "state", "host", "app", "probe", "message", "value", "threshold", "since", "until", "time", "id")
 
 
-def _near(key: Any, known: Sequence[str]) -> str:
-    return f"; {hints.near(key, known)}"
-
-
 def _number_problem(where: str, key: str, value: Any) -> str | None:
     low, high, unit = RANGES[key]
     whole = key in WHOLE
@@ -63,7 +59,7 @@ def _probe_problems(probe: str, given: Any) -> list[str]:
     wrong = []
     for key, value in given.items():
         if key not in known:
-            wrong.append(f"{where}:{key} is an unknown setting{_near(key, known)}")
+            wrong.append(hints.unknown_setting(where, key, known))
         else:
             wrong += filter(None, [_number_problem(where, key, value)])
     if wrong:
@@ -87,7 +83,7 @@ def problems(section: Any, notify: Any = None) -> list[str]:
     found = []
     for key, value in section.items():
         if key not in DEFAULTS:
-            found.append(f"globoapp:monitor:{key} is an unknown setting{_near(key, list(DEFAULTS))}")
+            found.append(hints.unknown_setting("globoapp:monitor", key, list(DEFAULTS)))
         elif key in PROBES:
             found += _probe_problems(key, value)
         else:
@@ -126,7 +122,7 @@ def _notify_problems(notify: Any) -> list[str]:
     where = "globoapp:notify"
     if not isinstance(notify, Mapping):
         return [f"{where} is not a mapping of {', '.join(NOTIFY)}"]
-    wrong = [f"{where}:{key} is an unknown setting{_near(key, list(NOTIFY))}" for key in notify if key not in NOTIFY]
+    wrong = [hints.unknown_setting(where, key, list(NOTIFY)) for key in notify if key not in NOTIFY]
     url = notify.get("url")
     # The address of a webhook is a secret: it is never shown.
     if url is not None and not (isinstance(url, str) and re.match(r"https?://[^\s/]+\S*\Z", url)):
@@ -142,7 +138,7 @@ def _notify_problems(notify: Any) -> list[str]:
     for text in _texts(template):
         for field in re.findall(r"\{(\w+)\}", text):
             if field not in FIELDS:
-                wrong.append(f"{where}:template has {{{field}}}{_near(field, list(FIELDS))}")
+                wrong.append(f"{where}:template has {{{field}}}; {hints.near(field, FIELDS)}")
     return wrong
 
 

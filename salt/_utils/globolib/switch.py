@@ -7,7 +7,7 @@ What served goes on serving: put back first, collect evidence second.
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from globolib import (
@@ -190,11 +190,9 @@ def _start(settings: Settings, host: Host, course: Course) -> None:
     the stand-in is enough for now: the release starts afresh when it lets go of that one.
     """
     if host.workers.get(settings.release):
-        workers = _workers(settings, host)
-        course.stands_in = restart.begin(settings, workers, course.cuts)
+        course.stands_in = restart.begin(settings, _workers(settings, host), course.cuts)
         if not course.stands_in or not _to_close(settings, host):
-            restart.finish(settings, workers, course.cuts, course.stands_in)
-            _note(settings, host)
+            _afresh(settings, host, course)
         return
     verb = "restart" if settings.release in host.running(settings.layout) else "start"
     systemd.systemctl(verb, settings.layout.instance(settings.release))
@@ -252,22 +250,33 @@ def _close(settings: Settings, host: Host, course: Course, others: list[str]) ->
     Close the addresses that are no longer wanted. Both answer now. systemd lets go of the old one first: were this
     run cut here, the release would go on with it, and the next run would put it right.
     """
-    layout, workers = settings.layout, _workers(settings, host)
-    unit = layout.instance(settings.release)
+    layout = settings.layout
     for other in others:
         systemd.remove_socket(layout, other)
     if systemd.hand_over(layout, [layout.socket(settings.listen)]):
         systemd.systemctl("daemon-reload")
-    # The release lets go of the old one by starting again, when nobody waits there any more. Whoever comes there in
-    # between is not heard: the stand-in is up before that.
-    stands_in = course.stands_in or restart.begin(settings, workers, course.cuts)
+    # The release lets go of the old one by starting again.
+    if not course.stands_in:
+        course.stands_in = restart.begin(settings, _workers(settings, host), course.cuts)
     left = [address for address in map(layout.address_of, others) if address]
-    _drain(unit, [address.path for address in left if address.path])
-    restart.finish(settings, workers, course.cuts, stands_in)
+    _afresh(settings, host, course, [address.path for address in left if address.path])
+
+
+def _afresh(settings: Settings, host: Host, course: Course, paths: Sequence[str] = ()) -> None:
+    """
+    Start the release again, beside its stand-in where there is one, when nobody waits any more on a socket that it
+    alone holds. Whoever comes there from now on is not heard.
+
+    paths
+        Of the unix sockets among them.
+    """
+    _drain(settings.layout.instance(settings.release), paths)
+    restart.finish(settings, _workers(settings, host), course.cuts, course.stands_in)
+    course.stands_in = False
     _note(settings, host)
 
 
-def _drain(unit: str, paths: list[str]) -> None:
+def _drain(unit: str, paths: Sequence[str]) -> None:
     """Let nobody new come to the sockets that only the instance holds any more, and see those off that came."""
     main = systemd.unit(unit).pid
     for listener in processes.with_owners(processes.listeners(paths=paths)):

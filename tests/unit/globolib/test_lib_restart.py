@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from globolib import run, switch, systemd, units
+from globolib import drain, run, switch, systemd, units
 from globolib.address import Address
 from globolib.layout import CANDIDATE, STANDIN
 from globolib.settings import Settings
@@ -80,6 +80,23 @@ def test_a_change_of_port_that_was_cut_beside_its_stand_in_is_taken_back_and_don
     assert served.deploy().failure is None
     assert (served.running(), served.answers(old), served.answers(new)) == (["PACK1_0"], '{"version": "1.0"}', None)
     assert served.deploy(port=new).failure is None
+    assert (served.running(), served.answers(old), served.answers(new)) == (["PACK1_0"], None, '{"version": "1.0"}')
+
+
+def test_who_waits_on_an_address_that_a_cut_run_had_closed_is_seen_off(served, monkeypatch):
+    """systemd has it no more, the release still has."""
+    old, new, drained = served.port, free_port(), []
+    monkeypatch.setattr(drain, "drain", lambda listener, pid: drained.append((listener.port, pid)) or 0)
+    first = served.systemd.pid(ONE)
+    served.systemd.fails[f"restart {ONE}"] = KeyboardInterrupt()
+    cut = run.Run(served.minion({"port": new}))
+    with pytest.raises(KeyboardInterrupt):
+        served.deploy(here=cut)
+    cut.unlock()
+    assert (drained, served.answers(old), served.answers(new)) == ([(old, first)], *['{"version": "1.0"}'] * 2)
+    served.systemd.fails.clear()
+    assert served.deploy(port=new).failure is None
+    assert drained == [(old, first)] * 2
     assert (served.running(), served.answers(old), served.answers(new)) == (["PACK1_0"], None, '{"version": "1.0"}')
 
 

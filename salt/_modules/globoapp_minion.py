@@ -82,6 +82,23 @@ def rendered():
     return steps.rendered(_minion(), __context__, lambda minion: thresholds.pillar_problems(minion.pillar, minion.app))
 
 
+def fit(served=None):
+    """
+    Those of :func:`rendered` that have no problems. None where the custom code that the master serves is not loaded: it
+    has to be brought here first.
+
+    served
+        As in :func:`is_current`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.fit
+    """
+    return [app for app in rendered() if not app["problems"]] if is_current(served) else []
+
+
 def kubernetes():
     """
     What ``globoapp.kubernetes`` is rendered from: of each app that the call is for ``app``, ``title``, ``directory``,

@@ -1,4 +1,5 @@
-{% from "globoapp/settings.jinja" import fit with context %}
+{% set fit = salt['globoapp_minion.fit'](pillar.get('globoapp_code')) if 'globoapp_minion.fit' in salt else [] %}
+{% if not fit %}{% from "globoapp/settings.jinja" import fit with context %}{% endif %}
 include:
   - globoapp.app
 {% if fit | selectattr('proxy') | list %}

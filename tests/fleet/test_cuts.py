@@ -9,49 +9,25 @@ them, other ones each day. GLOBOAPP_CUTS is another count, GLOBOAPP_SEED another
 import json
 import os
 import random
-import subprocess
-import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cuts import Cutter, power_cut
 from load import Load
-from machines import CHECKOUT
 from polling import until
 from server import ROOT, words
 from sweeps import sampled
 
 ALL, SAMPLE = 60, 8
 SEED = int(os.environ.get("GLOBOAPP_SEED", time.strftime("%Y%m%d")))
-CUTTER = (CHECKOUT / "tests/fleet/cutter.py").read_text()
 OLD, NEW = "1.0", "2.0"
 
 # What a deploy of NEW has brought, its virtualenv included, so that the next one takes each step again.
 FORGET = f"""cd {ROOT} && rm -rf PACK2_0 .globoapp/releases/PACK2_0.json .globoapp/PACK2_0.env .globoapp/failed
 rm -rf .globoapp/artifacts/globoapp-2.0.zip .globoapp/candidate/PACK2_0.env .globoapp/started/PACK2_0.json
 for v in virtualenvs/[0-9a-f]*; do ls -l PACK*/.venv | grep -q $v || rm -rf $v; done"""
-
-_lab = threading.Lock()  # lab/fleet cut and boot are for one at a time
-
-
-class Cutter:
-    """cutter.py on a web server, from when it watches until it has cut."""
-
-    def __init__(self, web, mode, point):
-        self.web, self.mode = web, mode
-        command = ["lab/fleet", "exec", web.name, "--", "/opt/salt/bin/python", "-c", CUTTER, mode, point]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT, env=web.fleet.env, stdin=subprocess.DEVNULL
-        )
-        assert json.loads(self.process.stdout.readline()) == {"ready": True}
-
-    def result(self):
-        """Returns the cutter's last words (dict), when it has cut or the deploy has ended."""
-        line = self.process.stdout.readline()
-        self.process.stdout.close()
-        self.process.wait()
-        return json.loads(line)
 
 
 def started(web):
@@ -130,13 +106,6 @@ def cut(web, mode, point, after):
         "cut" in seen,
         f"{where}; it served {' and '.join(serving)}; {after}: {stands}; ledger: {words}",
     )
-
-
-def power_cut(web):
-    """Takes the power and boots again."""
-    with _lab:
-        web.fleet.cut(web.name)
-        web.fleet.boot(web.name)
 
 
 class Sweep:

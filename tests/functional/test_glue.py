@@ -318,6 +318,17 @@ def test_the_code_that_is_served_is_current(glue):
     assert glue(file_client="remote").call("globoapp_minion.is_current")[0] is False
 
 
+def test_what_fits_is_told_only_where_the_code_that_is_served_is_loaded(glue, pillar, monkeypatch):
+    assert [app["name"] for app in glue().call("globoapp_minion.fit")[0]] == ["globoapp"]
+    monkeypatch.setattr("globolib.digest.is_current", lambda *args: False)
+    assert glue().call("globoapp_minion.fit")[0] == []
+
+
+def test_what_does_not_fit_is_not_told(glue, pillar):
+    pillar["globoapp"]["port"] = "none"
+    assert glue().call("globoapp_minion.fit")[0] == []
+
+
 def test_it_is_asked_for_once_in_a_run(glue, monkeypatch):
     here = glue(jid="1", file_client="remote")
     digest, _ = here.call("globoapp_minion.digest")

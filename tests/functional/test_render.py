@@ -10,6 +10,7 @@ import shutil
 import artifact
 import pytest
 import salt.loader
+import salt.utils.jinja
 from bare import ROOTS
 from globolib import balancer, haproxy, maintenance
 from globolib.settings import Settings
@@ -164,6 +165,20 @@ def test_accounts_are_made_where_there_are_none(loaders, pillar, case):
 def test_each_sls_by_itself(loaders, pillar, sls):
     low = steps(loaders.modules.state.show_low_sls(sls, pillar=pillar))
     assert low[0] == ("globoapp 1.0 can be deployed", "globoapp.ready")
+
+
+def test_the_settings_are_imported_once_where_the_code_is_current(loaders, pillar, monkeypatch):
+    """Each import is two questions to the master."""
+    imported, real = [], salt.utils.jinja.SaltCacheLoader.get_source
+
+    def get_source(loader, environment, template):
+        imported.append(template)
+        return real(loader, environment, template)
+
+    monkeypatch.setattr(salt.utils.jinja.SaltCacheLoader, "get_source", get_source)
+    low = steps(loaders.modules.state.show_low_sls("globoapp", pillar=pillar))
+    assert list(dict.fromkeys(function for _, function in low)) == STATES
+    assert imported.count("globoapp/settings.jinja") == 1
 
 
 # How a site may have configured its minions.

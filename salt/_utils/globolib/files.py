@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,16 +155,23 @@ def append_line(path: str, line: str, mode: int = 0o644) -> None:
 
 def sync_tree(path: str) -> None:
     """Flush every file and directory below ``path``, and ``path`` itself."""
+    # The writing of all begins first: a file system with a journal then has few commits to wait for, not one a file.
+    _each_file(path, lambda fd: os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED))
+    _each_file(path, os.fsync)
+    for directory, _, _ in os.walk(path):
+        sync_directory(directory)
+
+
+def _each_file(path: str, do: Callable[[int], object]) -> None:
+    """Call a function with a descriptor of every file below ``path``."""
     for directory, _, names in os.walk(path):
-        for name in names:
-            full = os.path.join(directory, name)
+        for full in (os.path.join(directory, name) for name in names):
             if not os.path.islink(full):
                 fd = os.open(full, os.O_RDONLY)
                 try:
-                    os.fsync(fd)
+                    do(fd)
                 finally:
                     os.close(fd)
-        sync_directory(directory)
 
 
 def remove_tree(path: str) -> None:

@@ -1,6 +1,6 @@
 """
 Starts the release that serves afresh, without a moment in which nothing serves: a stand-in, the same release once more,
-takes requests from the same sockets meanwhile.
+takes requests from the same socket meanwhile.
 """
 
 from globolib import accounts, observe, systemd, units
@@ -20,37 +20,46 @@ class NoStandIn(Failure):
         self.unit = unit
 
 
-def restart(settings: Settings, workers: int, cuts: Cuts) -> None:
+def begin(settings: Settings, workers: int, cuts: Cuts) -> bool:
     """
-    Start the instance of ``settings.release`` afresh, with what its files hold now, and wait until it has its workers.
+    Have a stand-in of ``settings.release`` take requests on ``settings.listen``, with what the release's files hold
+    now. One that a run which was cut has left makes way for it.
 
     workers
-        How many it has.
+        How many the release has.
     cuts
-        Counts the requests that its end cuts.
+        Counts the requests that are cut.
 
-    Raises NoStandIn when the stand-in does not come up: what serves goes on as it was. Raises Failure where the
-    instance does not come back: the stand-in goes on, and the next run that sees the instance up ends it.
+    Returns False where there is none, since the release runs with another account than it will. Raises NoStandIn when
+    it does not come up: what serves goes on as it was.
     """
     layout, name = settings.layout, settings.release
     unit, standin = layout.instance(name), layout.instance(name, STANDIN)
-
-    def again() -> None:
-        cuts.during(lambda: systemd.systemctl("restart", unit), layout, name)
-        observe.wait_for_workers(settings, workers)
-
     if accounts.runs_as(settings, systemd.unit(unit).pid) != settings.user:
         # systemd gives the StateDirectory to the account of what starts: beside a stand-in of another account the
         # release could not write any more. Clients wait in the socket's queue instead.
-        again()
-        return
+        return False
     define(settings, STANDIN, {layout.unit_file(standin): units.release_unit(settings, STANDIN)})
     try:
-        systemd.systemctl("start", standin)
+        cuts.during(lambda: systemd.systemctl("restart", standin), layout, name, STANDIN)
         observe.wait_for_workers(settings, workers, STANDIN)
     except (Failure, OSError) as failure:
         then = observe.seen(standin)
         systemd.stop(standin)
         raise NoStandIn(f"{failure}; {unit} goes on as it was", then) from failure
-    again()
-    cuts.during(lambda: systemd.stop(standin), layout, name, STANDIN)
+    return True
+
+
+def finish(settings: Settings, workers: int, cuts: Cuts, stands_in: bool) -> None:
+    """
+    Start the instance of ``settings.release`` afresh, wait until it has its workers, and end the stand-in, where
+    :func:`begin` has started one.
+
+    Raises Failure where the instance does not come back: the stand-in goes on, and the next run that sees the instance
+    up ends it.
+    """
+    layout, name = settings.layout, settings.release
+    cuts.during(lambda: systemd.systemctl("restart", layout.instance(name)), layout, name)
+    observe.wait_for_workers(settings, workers)
+    if stands_in:
+        cuts.during(lambda: systemd.stop(layout.instance(name, STANDIN)), layout, name, STANDIN)

@@ -7,7 +7,7 @@ What served goes on serving: put back first, collect evidence second.
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from globolib import (
@@ -50,6 +50,8 @@ class Course:
         What the release needs beside its settings.
     switched
         Whether this run has begun to switch.
+    stands_in
+        Whether a stand-in takes requests on the new address, and the release on the old one still.
     again
         Why the release, though nothing was to be changed, was started afresh; None when it was not.
     probe
@@ -62,6 +64,7 @@ class Course:
     texts: Mapping[str, str | None]
     target: Target
     switched: bool = False
+    stands_in: bool = False
     again: str | None = None
     probe: health.Probe | None = None
     cuts: Cuts = field(default_factory=Cuts)
@@ -98,8 +101,8 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
     steps = plan(settings, host, course.target)
     if not steps:
         return steps
-    running, socket = host.running(layout), layout.socket(settings.listen)
-    others = [other for other in host.sockets(layout) if other != socket]
+    running = host.running(layout)
+    others = _to_close(settings, host)
     _watch(settings, host, course)
     course.switched = True
     try:
@@ -113,10 +116,10 @@ def switch(settings: Settings, host: Host, course: Course) -> dict[str, str]:
         for other in running:
             if other != name:
                 _stop(layout, other, course)
-        for left in host.running(layout, STANDIN):
-            _stop(layout, left, course, STANDIN)
         if others:
             _close(settings, host, course, others)
+        for left in host.running(layout, STANDIN):
+            _stop(layout, left, course, STANDIN)
     except (Failure, OSError) as failure:
         unit_then = observe.seen(layout.instance(name))
         came_of_it = put_back(settings, host, course)
@@ -182,10 +185,14 @@ def _take_up(settings: Settings, host: Host, course: Course, steps: Mapping[str,
 
 
 def _start(settings: Settings, host: Host, course: Course) -> None:
-    """Start the release, or start it afresh: where it has workers, beside a stand-in."""
+    """
+    Start the release, or start it afresh: where it has workers, beside a stand-in. Where an address is to be closed
+    the stand-in is enough for now: the release starts afresh when it lets go of that one.
+    """
     if host.workers.get(settings.release):
-        restart.restart(settings, _workers(settings, host), course.cuts)
-        _note(settings, host)
+        course.stands_in = restart.begin(settings, _workers(settings, host), course.cuts)
+        if not course.stands_in or not _to_close(settings, host):
+            _afresh(settings, host, course)
         return
     verb = "restart" if settings.release in host.running(settings.layout) else "start"
     systemd.systemctl(verb, settings.layout.instance(settings.release))
@@ -233,25 +240,43 @@ def _note(settings: Settings, host: Host) -> None:
         started.note(settings.layout, settings.release, host.releases[settings.release], unit)
 
 
+def _to_close(settings: Settings, host: Host) -> list[str]:
+    """The socket units of addresses that are no longer wanted."""
+    return [unit for unit in host.sockets(settings.layout) if unit != settings.layout.socket(settings.listen)]
+
+
 def _close(settings: Settings, host: Host, course: Course, others: list[str]) -> None:
     """
     Close the addresses that are no longer wanted. Both answer now. systemd lets go of the old one first: were this
-    run cut here, the release would go on with both, and the next run would put it right.
+    run cut here, the release would go on with it, and the next run would put it right.
     """
     layout = settings.layout
-    unit = layout.instance(settings.release)
     for other in others:
         systemd.remove_socket(layout, other)
     if systemd.hand_over(layout, [layout.socket(settings.listen)]):
         systemd.systemctl("daemon-reload")
-    # The release lets go of the old one by starting again, when nobody waits there any more.
+    # The release lets go of the old one by starting again.
+    if not course.stands_in:
+        course.stands_in = restart.begin(settings, _workers(settings, host), course.cuts)
     left = [address for address in map(layout.address_of, others) if address]
-    _drain(unit, [address.path for address in left if address.path])
-    restart.restart(settings, _workers(settings, host), course.cuts)
+    _afresh(settings, host, course, [address.path for address in left if address.path])
+
+
+def _afresh(settings: Settings, host: Host, course: Course, paths: Sequence[str] = ()) -> None:
+    """
+    Start the release again, beside its stand-in where there is one, when nobody waits any more on a socket that it
+    alone holds. Whoever comes there from now on is not heard.
+
+    paths
+        Of the unix sockets among them.
+    """
+    _drain(settings.layout.instance(settings.release), paths)
+    restart.finish(settings, _workers(settings, host), course.cuts, course.stands_in)
+    course.stands_in = False
     _note(settings, host)
 
 
-def _drain(unit: str, paths: list[str]) -> None:
+def _drain(unit: str, paths: Sequence[str]) -> None:
     """Let nobody new come to the sockets that only the instance holds any more, and see those off that came."""
     main = systemd.unit(unit).pid
     for listener in processes.with_owners(processes.listeners(paths=paths)):

@@ -266,7 +266,7 @@ def hand_over(layout: Layout, sockets: Sequence[str]) -> bool:
 def borrow_drop_ins(layout: Layout, release: str, role: str, unit: str = "") -> bool:
     """
     Give the template of a role the drop-ins that the release's instance has, wherever they are: a site's limits hold
-    for a trial too. What the role itself must have goes last. Its own sockets a candidate never gets. systemd reads
+    for a trial too. What the role itself must have goes last. Its sockets are its own. systemd reads
     them at its next daemon-reload. Returns whether something changed. Raises Failure when systemctl fails.
 
     unit
@@ -275,7 +275,7 @@ def borrow_drop_ins(layout: Layout, release: str, role: str, unit: str = "") -> 
     said = commands.run(["systemctl", "show", "--property", "DropInPaths", "--", layout.instance(release)]).stdout
     paths = said.decode("utf-8", "replace").strip().removeprefix("DropInPaths=").split()
     directory, own = os.path.join(layout.units, f"{unit}.d") if unit else layout.drop_ins(role), "zz-globoapp.conf"
-    wanted = {os.path.basename(path): path for path in paths if role == STANDIN or path != layout.handed}
+    wanted = {os.path.basename(path): path for path in paths if path != layout.handed}
     if unit:  # what a site has for this role itself goes before
         wanted = {name: path for name, path in wanted.items() if name not in _names(layout.drop_ins(role))}
     files.make_directory(directory)

@@ -117,7 +117,9 @@ OOMPolicy=continue
 """
 
 _STANDIN = """\
-# It serves for as long as the release that serves takes to start afresh, a second or two.
+# It serves for as long as the release that serves takes to start afresh, a second or two; of two addresses on the one
+# that stays.
+Sockets={socket}
 Restart=no
 OOMPolicy=continue
 """
@@ -210,6 +212,7 @@ def release_unit(settings: Settings, role: str = LIVE, processes: Iterable[str] 
     layout, candidate = settings.layout, role == CANDIDATE
     gunicorn = layout.candidate_gunicorn_conf if candidate else layout.gunicorn_conf
     bind = f"--bind unix:{layout.candidate_socket('%i')} " if candidate else ""
+    standin = _STANDIN.format(socket=layout.socket(settings.listen))
     what = {CANDIDATE: ", candidate on a private socket", STANDIN: ", during its restart"}.get(role, "")
     return _service(
         settings,
@@ -218,7 +221,7 @@ def release_unit(settings: Settings, role: str = LIVE, processes: Iterable[str] 
         description=f"gunicorn{what}",
         related="".join(f"Wants={layout.process('%i', process)}\n" for process in processes),
         command=f"{layout.release('%i')}/.venv/bin/gunicorn --config {gunicorn} {bind}${{WSGI_TARGET}}",
-        restart={CANDIDATE: _NO_RESTART, STANDIN: _STANDIN}.get(role, _RESTART),
+        restart={CANDIDATE: _NO_RESTART, STANDIN: standin}.get(role, _RESTART),
         install=_INSTALL if role == LIVE else "",
     )
 

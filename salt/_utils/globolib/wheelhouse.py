@@ -101,9 +101,10 @@ def uv_wheel(minion: Minion, settings: Settings, offered: Offer) -> str:
     }
     other = []
     for file, told in files_offered.items():
-        digest = told or files.sha256(fetch.file(minion, settings, _url(settings, file)))
+        here = None if told else fetch.file(minion, settings, _url(settings, file))
+        digest = files.sha256(here) if here else told
         if digest in uv_digests.DIGESTS:
-            return fetch.file(minion, settings, _url(settings, file), digest)
+            return here or fetch.file(minion, settings, _url(settings, file), digest)
         other.append(f"{file} has SHA-256 {digest}, which is none that this tree pins")
     raise Failure(", ".join(other) or f"no wheel of uv for {platform.machine()}")
 

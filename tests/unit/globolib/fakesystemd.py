@@ -304,9 +304,10 @@ class Systemd:
         if not (os.path.isdir(directory) and os.path.isfile(environment)):
             known.active, known.sub, known.result = "failed", "failed", "resources"
             return 1, "Job failed."
-        wanted = [] if candidate else [
-            line.removeprefix("Sockets=") for line in self.loaded.get(layout.handed, "").splitlines()
-        ]  # fmt: skip
+        read = self.loaded[layout.unit_file(name)]
+        if systemd.instance(layout, name):
+            read += self.loaded.get(layout.handed, "")
+        wanted = [line.removeprefix("Sockets=") for line in read.splitlines() if line.startswith("Sockets=")]
         numbers = [self.sockets[unit].fileno() for unit in wanted if unit in self.sockets]
         python = os.path.join(os.path.realpath(os.path.join(directory, ".venv")), "bin/python")
         more = [layout.candidate_socket(instance)] if candidate else []

@@ -3,9 +3,11 @@
 import os
 
 import pytest
-from globolib import run, switch, systemd, units
+from globolib import drain, run, switch, systemd, units
+from globolib.address import Address
 from globolib.layout import CANDIDATE, STANDIN
 from globolib.settings import Settings
+from ports import free_port
 
 ONE, BESIDE = "globoapp@PACK1_0.service", "globoapp-standin@PACK1_0.service"
 SETTING = {"globoapp": {"environment": {"LEVEL": "2"}}}
@@ -30,14 +32,77 @@ def test_another_environment_comes_without_a_moment_in_which_nothing_serves(serv
     assert done.failure is None
     assert up == [(["[PACK1_0]", "PACK1_0"], '{"version": "1.0"}')]
     candidate = "globoapp-candidate@PACK1_0.service"
-    steps = [f"start {BESIDE}", f"restart {ONE}", f"stop {BESIDE}"]
+    steps = [f"restart {BESIDE}", f"restart {ONE}", f"stop {BESIDE}"]
     assert changing(served) == [f"start {candidate}", f"stop {candidate}", *steps]
     assert served.running() == ["PACK1_0"]
 
 
+def test_a_change_of_port_alone_starts_the_release_afresh_once(served):
+    old, new, seen = served.port, free_port(), []
+
+    def look():
+        seen.append((served.running(), served.answers(new), [*systemd.handed(served.layout)]))
+
+    served.systemd.fails[f"restart {ONE}"] = look
+    assert served.deploy(port=new).failure is None
+    socket = served.layout.socket(Address("127.0.0.1", new))
+    assert seen == [(["[PACK1_0]", "PACK1_0"], '{"version": "1.0"}', [socket])]
+    candidate = "globoapp-candidate@PACK1_0.service"
+    beside = [f"start {socket}", f"restart {BESIDE}", f"stop globoapp-127.0.0.1:{old}.socket"]
+    ends = [f"restart {ONE}", f"stop {BESIDE}"]
+    known = [f"start {candidate}", f"stop {candidate}", *beside, *ends]
+    assert [call.replace(f"restart {socket}", f"start {socket}") for call in changing(served)] == known
+    assert (served.running(), served.answers(new), served.answers(old)) == (["PACK1_0"], '{"version": "1.0"}', None)
+
+
+def test_both_addresses_answer_until_the_old_one_is_closed(served):
+    old, new, seen = served.port, free_port(), []
+
+    def look():
+        seen.append((served.answers(old), served.answers(new)))
+
+    served.systemd.fails[f"stop globoapp-127.0.0.1:{old}.socket"] = look
+    assert served.deploy(port=new).failure is None
+    assert seen == [('{"version": "1.0"}', '{"version": "1.0"}')]
+
+
+def test_a_change_of_port_that_was_cut_beside_its_stand_in_is_taken_back_and_done(served):
+    """The stand-in has the new address, the release the old one: whoever comes next gets one address that is served."""
+    old, new = served.port, free_port()
+    served.systemd.fails[f"stop globoapp-127.0.0.1:{old}.socket"] = KeyboardInterrupt()
+    cut = run.Run(served.minion({"port": new}))
+    with pytest.raises(KeyboardInterrupt):
+        served.deploy(here=cut)
+    cut.unlock()
+    served.systemd.fails.clear()
+    assert served.running() == ["[PACK1_0]", "PACK1_0"]
+    assert (served.answers(old), served.answers(new)) == ('{"version": "1.0"}', '{"version": "1.0"}')
+    assert served.deploy().failure is None
+    assert (served.running(), served.answers(old), served.answers(new)) == (["PACK1_0"], '{"version": "1.0"}', None)
+    assert served.deploy(port=new).failure is None
+    assert (served.running(), served.answers(old), served.answers(new)) == (["PACK1_0"], None, '{"version": "1.0"}')
+
+
+def test_who_waits_on_an_address_that_a_cut_run_had_closed_is_seen_off(served, monkeypatch):
+    """systemd has it no more, the release still has."""
+    old, new, drained = served.port, free_port(), []
+    monkeypatch.setattr(drain, "drain", lambda listener, pid: drained.append((listener.port, pid)) or 0)
+    first = served.systemd.pid(ONE)
+    served.systemd.fails[f"restart {ONE}"] = KeyboardInterrupt()
+    cut = run.Run(served.minion({"port": new}))
+    with pytest.raises(KeyboardInterrupt):
+        served.deploy(here=cut)
+    cut.unlock()
+    assert (drained, served.answers(old), served.answers(new)) == ([(old, first)], *['{"version": "1.0"}'] * 2)
+    served.systemd.fails.clear()
+    assert served.deploy(port=new).failure is None
+    assert drained == [(old, first)] * 2
+    assert (served.running(), served.answers(old), served.answers(new)) == (["PACK1_0"], None, '{"version": "1.0"}')
+
+
 def test_what_serves_is_left_alone_where_its_stand_in_does_not_come_up(served):
     first, before = served.systemd.pid(ONE), served.live_files()
-    served.systemd.fails[f"start {BESIDE}"] = "Job failed."
+    served.systemd.fails[f"restart {BESIDE}"] = "Job failed."
     done = served.deploy(**SETTING)
     assert "1.0 did not start: " in done.failure
     assert f"{ONE} goes on as it was" in done.failure
@@ -84,7 +149,7 @@ def test_another_account_gets_no_stand_in(served):
     """Its start would give the state of what serves away."""
     served.has_account("other")
     assert served.deploy(**SETTING).failure is None
-    assert f"start {BESIDE}" not in served.systemd.calls
+    assert f"restart {BESIDE}" not in served.systemd.calls
     assert f"restart {ONE}" in served.systemd.calls
 
 
@@ -123,7 +188,7 @@ def test_the_drop_ins_of_a_site_hold_for_a_trial_and_a_stand_in(served):
     limits = os.path.join(layout.drop_ins(), "limits.conf")
     with open(limits, "w") as handle:
         handle.write("[Service]\nLimitNOFILE=100\n")
-    for role, borrowed in ((CANDIDATE, ["limits.conf"]), (STANDIN, ["limits.conf", "sockets.conf"])):
+    for role, borrowed in ((CANDIDATE, ["limits.conf"]), (STANDIN, ["limits.conf"])):
         assert systemd.borrow_drop_ins(layout, "PACK1_0", role) is True
         assert sorted(os.listdir(layout.drop_ins(role))) == [*borrowed, "zz-globoapp.conf"]
         assert os.readlink(os.path.join(layout.drop_ins(role), "limits.conf")) == limits

@@ -81,6 +81,7 @@ def test_a_stand_in_is_what_serves_but_for_its_runtime_directory():
     assert [line for line in standin if line not in release] == [
         ("[Unit]", "Description=shop %i (gunicorn, during its restart)"),
         ("[Service]", "RuntimeDirectory=shop-standin/%i"),
+        ("[Service]", "Sockets=shop-0.0.0.0:8000.socket"),
         ("[Service]", "Restart=no"),
     ]
     assert [line for line in release if line not in standin] == [

@@ -1,9 +1,11 @@
 """Salt's files around globolib, by Salt's real loaders: what may be called, and how Salt tells what came of it."""
 
+import ast
 import copy
 import errno
 import importlib.util
 import os
+import re
 
 import pytest
 import salt.loader
@@ -134,6 +136,15 @@ def test_a_failure_is_an_error_of_salts(glue, monkeypatch, name):
         monkeypatch.setattr(module, NAMES.get(name, name), fails, raising=False)
     with pytest.raises(CommandExecutionError, match="^the disk is on fire$"):
         glue().call(f"globoapp.{name}", *GIVEN.get(name, []))
+
+
+def test_salt_ssh_has_what_the_sls_files_of_a_deploy_ask_for():
+    """What its wrapper has not is run on the server, by ssh."""
+    files = [path for kind in ("sls", "jinja") for path in (CHECKOUT / "salt/globoapp").glob(f"*.{kind}")]
+    asked = {name for path in files for name in re.findall(r"'globoapp_minion\.(\w+)'", path.read_text())}
+    assert {"fit", "rendered", "is_current"} <= asked
+    defined = ast.parse((CHECKOUT / "salt/_wrapper/globoapp_minion.py").read_text()).body
+    assert asked <= {one.name for one in defined if isinstance(one, ast.FunctionDef)}
 
 
 def test_a_bare_server_answers_everything(glue, pillar):

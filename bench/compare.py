@@ -170,6 +170,19 @@ def virtualenv():
     return dict(zip(("Ansible", "pyinfra"), said.stdout.split(), strict=True))
 
 
+@contextlib.contextmanager
+def booted(keep):
+    """A Bench for as long as the block runs, on machines that are taken down afterwards unless they are to be kept."""
+    fleet = Fleet(os.environ.get("GLOBOAPP_LAB", "bench"))
+    fleet.run("up", "--web", "1", capture_output=False)
+    try:
+        with tempfile.TemporaryDirectory() as directory, measure.of_our_own() as ours:
+            yield Bench(fleet, Path(directory), ours)
+    finally:
+        if not keep:
+            fleet.run("down")
+
+
 def main():
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,27 +195,15 @@ def main():
     parser.add_argument("--no-warm-up", action="store_true", help="count from the first round on, to try things out")
     parser.add_argument("--dry", action="store_true", help="print figures, write no file")
     options = parser.parse_args()
-    fleet = Fleet(os.environ.get("GLOBOAPP_LAB", "bench"))
-    versions = virtualenv()
-    fleet.run("up", "--web", "1", capture_output=False)
+    part = {"when": time.strftime("%Y-%m-%d"), "versions": virtualenv(), "processors": os.cpu_count(), "load": []}
     seen = {name: {row: [] for row in options.rows} for name in options.tools}
-    part = {
-        "versions": versions,
-        "salt": fleet.salt("--version").stdout.split()[1],
-        "empty": [],
-        "seen": seen,
-        "failed": [],
-    }
-    part |= {"when": time.strftime("%Y-%m-%d"), "processors": os.cpu_count(), "load": []}
-    with tempfile.TemporaryDirectory() as directory, measure.of_our_own() as ours:
-        bench = Bench(fleet, Path(directory), ours)
+    with booted(options.keep) as bench:
+        part |= {"salt": bench.fleet.salt("--version").stdout.split()[1], "empty": [], "seen": seen, "failed": []}
         try:
             bench.prepare()
             rounds(bench, options, part)
         finally:
             bench.clean()
-            if not options.keep:
-                fleet.run("down")
     return 0
 
 

@@ -12,10 +12,8 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import ground  # noqa: F401  first: it finds the others
 
@@ -24,7 +22,6 @@ import compare
 import deployers
 import measure
 import results
-from machines import Fleet
 from say import say
 from server import ROOT, all_green, apply
 
@@ -126,23 +123,16 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the machines up, for the next run")
     parser.add_argument("--dry", action="store_true", help="print figures, write no file")
     options = parser.parse_args()
-    fleet = Fleet(os.environ.get("GLOBOAPP_LAB", "bench"))
-    fleet.run("up", "--web", "1", capture_output=False)
 
     def store(part, seen):
         if not options.dry and seen:
             data = {"when": time.strftime("%Y-%m-%d"), "processors": os.cpu_count(), "seen": seen}
             results.store(part, data)
 
-    with tempfile.TemporaryDirectory() as directory, measure.of_our_own() as ours:
-        bench = compare.Bench(fleet, Path(directory), ours)
-        try:
-            if options.ledger_rounds:
-                store("ledger", ledger(bench, options.ledger_rounds))
-            servers(bench, options.servers, options.rounds, lambda seen: store("growth", seen))
-        finally:
-            if not options.keep:
-                fleet.run("down")
+    with compare.booted(options.keep) as bench:
+        if options.ledger_rounds:
+            store("ledger", ledger(bench, options.ledger_rounds))
+        servers(bench, options.servers, options.rounds, lambda seen: store("growth", seen))
     return 0
 
 

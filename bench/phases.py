@@ -9,21 +9,16 @@ Salt itself notes when it publishes a job, begins it, gathers the pillar, render
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import ground  # first: it finds the others
 
 # isort: split
 import compare
 import deployers
-import measure
 import plan
 import results
-from machines import Fleet
 from polling import until
 from say import say
 
@@ -72,11 +67,8 @@ def main():
     parser.add_argument("--no-warm-up", action="store_true", help="count from the first round on, to try things out")
     parser.add_argument("--dry", action="store_true", help="write no file")
     options = parser.parse_args()
-    fleet, seen = Fleet(os.environ.get("GLOBOAPP_LAB", "bench")), {}
-    states = {}
-    fleet.run("up", "--web", "1", capture_output=False)
-    with tempfile.TemporaryDirectory() as directory, measure.of_our_own() as ours:
-        bench = compare.Bench(fleet, Path(directory), ours)
+    seen, states = {}, {}
+    with compare.booted(options.keep) as bench:
         try:
             bench.fleet.heal(False)
             install(bench, INSTALL, input=MARKS)
@@ -91,8 +83,6 @@ def main():
                     results.store("phases", {"when": time.strftime("%Y-%m-%d"), "seen": seen, "states": states})
         finally:
             install(bench, REMOVE)
-            if not options.keep:
-                fleet.run("down")
     return 0
 
 

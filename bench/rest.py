@@ -9,11 +9,8 @@ to do` of the comparison.
 """
 
 import argparse
-import os
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import ground  # noqa: F401  first: it finds the others
 
@@ -22,7 +19,6 @@ import compare
 import deployers
 import measure
 import results
-from machines import Fleet
 from polling import until
 from say import say
 
@@ -60,10 +56,8 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the machines up, for the next run")
     parser.add_argument("--dry", action="store_true", help="print figures, write no file")
     options = parser.parse_args()
-    fleet, seen = Fleet(os.environ.get("GLOBOAPP_LAB", "bench")), {name: [] for name in VARIANTS}
-    fleet.run("up", "--web", "1", capture_output=False)
-    with tempfile.TemporaryDirectory() as directory, measure.of_our_own() as ours:
-        bench = compare.Bench(fleet, Path(directory), ours)
+    seen = {name: [] for name in VARIANTS}
+    with compare.booted(options.keep) as bench:
         tool = deployers.Product(bench)
         try:
             tool.begin()
@@ -77,11 +71,9 @@ def main():
                     results.store("rest", data)
         finally:
             bench.server.sh("systemctl start salt-minion")
-            until(lambda: fleet.awake("web1"), 120)
+            until(lambda: bench.fleet.awake("web1"), 120)
             tool.remove()
-            fleet.heal(False)
-            if not options.keep:
-                fleet.run("down")
+            bench.fleet.heal(False)
     return 0
 
 

@@ -43,6 +43,17 @@ def test_links_lead_somewhere(page):
     assert broken == []
 
 
+def test_the_tests_that_pages_name_are_there():
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+|tests/[\w/]+\.py)`", page.read_text())}
+    files = list((CHECKOUT / "tests").rglob("test_*.py"))
+    there = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)}
+    there |= {file.stem for file in files} | {
+        str(file.relative_to(CHECKOUT)) for file in (CHECKOUT / "tests").rglob("*.py")
+    }
+    assert len(named) > 100
+    assert sorted(named - there) == []
+
+
 def test_every_page_is_in_the_index():
     index = (CHECKOUT / "docs/README.md").read_text()
     pages = {page.name for page in PAGES if page.parent.name == "docs"} - {"README.md"}

@@ -61,6 +61,8 @@ def fleet():
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     these = Fleet(f"test-{worker}" if worker else "test")
     before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", 143))
+    # A shell without job control has what it starts in the background ignore it, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     keep = os.environ.get("GLOBOAPP_FLEET_KEEP") == "1"
     try:
         if not keep:

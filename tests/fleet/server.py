@@ -196,6 +196,10 @@ class Server:
         """Where the service is, from this side."""
         return f"http://{self.address}:{port}"
 
+    def listeners(self):
+        """The addresses at which anything of the app listens, sorted."""
+        return sorted(self.sh("ss -Hltn 'sport >= 8000 and sport < 8100' | awk '{print $4}'").splitlines())
+
     def get(self, path="/api/comment/list/nobody-commented", port=8000):
         """(status, body) of a GET from outside; (None, why) where there is no answer."""
         try:

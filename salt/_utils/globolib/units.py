@@ -117,8 +117,7 @@ OOMPolicy=continue
 """
 
 _STANDIN = """\
-# It serves for as long as the release that serves takes to start afresh, a second or two; of two addresses on the one
-# that stays.
+# It serves for the second or two in which the release starts afresh; of two addresses on the one that stays.
 Sockets={socket}
 Restart=no
 OOMPolicy=continue

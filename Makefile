@@ -39,7 +39,7 @@ test-quick: dist venv
 
 # make test-fleet  the tests on real machines (root and cgroups are needed), but for the long sweeps
 test-fleet: dist venv
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) -m 'not long' tests/fleet
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) --numprocesses=2 --dist=loadfile --no-loadscope-reorder -m 'not long' tests/fleet
 
 # make test-vagrant  test the Vagrantfile in LXC containers
 test-vagrant: dist

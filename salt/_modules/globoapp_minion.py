@@ -10,7 +10,7 @@ import globolib
 globolib.refresh()
 
 import salt.utils.yaml  # noqa: E402
-from globolib import answers, steps  # noqa: E402
+from globolib import answers, steps, systemd  # noqa: E402
 from globolib import digest as code  # noqa: E402
 from globolib import heal as healing  # noqa: E402
 from globolib.errors import Failure  # noqa: E402
@@ -209,6 +209,27 @@ def heal(app=None):
     if answer["result"] != "healed":
         __context__["retcode"] = 1
     return answer
+
+
+def take_up():
+    """
+    Have the minion take up its pillar anew: beacon, schedule and thresholds of the monitoring are in there. Without a
+    daemon (``salt-call``) there is nobody to take it up.
+
+    Returns what came of it, a phrase. A function and no ``onlyif``: with one, Salt loads all its state modules, which
+    takes a second.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'web*' globoapp_minion.take_up
+    """
+    if systemd.unit("salt-minion.service").active != "active":
+        return "no minion runs that could take it up"
+    if not _minion().refresh():
+        raise CommandExecutionError("the minion was not told to take up its pillar: salt-call saltutil.refresh_pillar")
+    return "the minion takes it up"
 
 
 def tidy():

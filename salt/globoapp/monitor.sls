@@ -21,11 +21,7 @@ monitoring of {{ app.name }} is set down:
 monitoring of {{ app.name }} is taken up:
   module.run:
     - failhard: False
-    - saltutil.refresh_pillar: []
-    # Without a daemon (salt-call --local) there is nobody to take it up.
-    - onlyif:
-      - fun: service.status
-        name: salt-minion
+    - globoapp_minion.take_up: []
     - onchanges:
       - file: monitoring of {{ app.name }} is set down
 {% endif %}

@@ -1,4 +1,6 @@
-{% from "globoapp/settings.jinja" import apps with context %}
+{% set current = 'globoapp_minion.is_current' in salt and salt['globoapp_minion.is_current'](pillar.get('globoapp_code')) %}
+{% if current %}{% set apps = salt['globoapp_minion.rendered']() %}
+{% else %}{% from "globoapp/settings.jinja" import apps with context %}{% endif %}
 {% for app in apps %}
 {% if app.by_ssh is defined %}{# salt-ssh renders this on the control machine #}
 the server applies {{ app.by_ssh.name }}:

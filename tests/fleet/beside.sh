@@ -1,5 +1,6 @@
 #!/bin/bash
-# `make test`: what needs no machines runs beside the tests on machines, and is shown when those have ended.
+# `make test`: what needs no machines runs beside the tests on machines, and is shown when those have ended. A second
+# fleet joins the first when it has ended (conftest.py).
 set -u
 cd "$(dirname "$0")/../.." || exit
 set -m # a process group for each, so that a signal reaches all of it
@@ -21,7 +22,7 @@ trap 'exit 143' HUP INT TERM
 
 nice -n 10 make --no-print-directory test-bare >"$said" 2>&1 </dev/null &
 jobs+=($!)
-make --no-print-directory test-fleet </dev/null &
+GLOBOAPP_BESIDE=$! make --no-print-directory test-fleet </dev/null &
 jobs+=($!)
 status=0
 for job in "${jobs[@]}"; do wait "$job" || status=1; done

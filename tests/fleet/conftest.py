@@ -1,7 +1,8 @@
 """The fleet that these tests share: a master and two web servers, made for them and taken down after them.
 
-With pytest-xdist (-n 2 --dist loadfile --no-loadscope-reorder) each worker has one of its own: on two processors that
-saves a seventh of the time.
+With pytest-xdist (-n 2 --dist loadfile --no-loadscope-reorder) each worker has one of its own. One fleet leaves two
+processors half idle, two fleets beside `make test-bare` would crowd them: with GLOBOAPP_BESIDE, the process id of what
+runs beside the tests, only the first worker begins at once, and the others when that has ended.
 GLOBOAPP_FLEET_KEEP=1 leaves it up (and takes one that is up), for the next run: GLOBOAPP_LAB=test lab/fleet status.
 """
 
@@ -10,7 +11,10 @@ import signal
 import subprocess
 import types
 
+import psutil
 import pytest
+from fleetlib import fleet as fleets
+from fleetlib import naming
 from machines import CHECKOUT, Fleet
 from polling import until
 from server import WIPE, Server, all_green, apply, runs, words
@@ -19,6 +23,7 @@ from server import WIPE, Server, all_green, apply, runs, words
 # load balancer and the database stay in the fleet, the latter switched off.
 FIRST = ("test_deploy", "test_cuts", "test_drift", "test_handbook")
 LAST = ("test_machines", "test_monitoring", "test_balancer", "test_database")
+KEEP = os.environ.get("GLOBOAPP_FLEET_KEEP") == "1"
 # What a minion knows of the tree.
 FORGOTTEN = "/etc/salt/grains /var/cache/salt/minion"
 
@@ -35,6 +40,25 @@ def pytest_collection_modifyitems(items):
         return len(FIRST) + (LAST.index(name) + 1 if name in LAST else 0)
 
     items.sort(key=place)
+
+
+def pytest_configure(config):
+    """A session with workers ends in order when it is killed, so that its end can clear up behind them."""
+    if getattr(config.option, "numprocesses", None):
+        signal.signal(signal.SIGTERM, ended)
+
+
+def pytest_unconfigure(config):
+    """Takes down the fleets of workers that had no time to: pytest-xdist gives them ten seconds."""
+    if getattr(config.option, "numprocesses", None) and not KEEP:
+        for lab in fleets.abandoned(naming.Lab(CHECKOUT, "test")):
+            if lab.checkout == CHECKOUT and lab.name.startswith("test-"):
+                print(Fleet(lab.name).run("down", check=False).stderr)
+
+
+def ended(*_):
+    """Ends the session: for SIGTERM, of which pytest knows nothing."""
+    pytest.exit("ended by SIGTERM", 143)
 
 
 @pytest.fixture
@@ -60,18 +84,20 @@ def fleet():
         pytest.skip(can.stderr.strip())
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     these = Fleet(f"test-{worker}" if worker else "test")
-    before = signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", 143))
+    beside = os.environ.get("GLOBOAPP_BESIDE")
+    if beside and worker not in (None, "gw0"):
+        until(lambda: not psutil.pid_exists(int(beside)), 7200)
+    before = signal.signal(signal.SIGTERM, ended)
     # A shell without job control has what it starts in the background ignore it, and so would all that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    keep = os.environ.get("GLOBOAPP_FLEET_KEEP") == "1"
     try:
-        if not keep:
+        if not KEEP:
             these.run("down")
         these.run("up", "--web", "2", capture_output=False)
         these.heal(False)
         yield these
     finally:
-        if not keep:
+        if not KEEP:
             # Not by failing: a session that fails at its very end makes the log server of salt-factories hang.
             print(these.run("down", check=False).stderr)
         signal.signal(signal.SIGTERM, before)

@@ -13,6 +13,7 @@ from bare import CHECKOUT
 from globolib import answers, steps
 from globolib import rollback as going_back
 from globolib.errors import Failure
+from globolib.host import Unit
 from globolib.steps import Outcome
 from salt.exceptions import CommandExecutionError
 
@@ -251,6 +252,25 @@ def test_what_machines_call_is_about_the_app_that_is_meant(several, monkeypatch)
     assert several.call("globoapp_minion.opened", app="shop")[0] == "shop"
     assert several.call("globoapp_minion.tidy")[0] == {"globoapp": ("globoapp", 14), "shop": ("shop", 14)}
     assert several.call("globoapp_minion.look")[0] == [("globoapp", "shop", {})]
+
+
+@pytest.mark.parametrize(
+    ("active", "told", "said"),
+    [
+        ("active", True, "the minion takes it up"),
+        ("inactive", None, "no minion runs that could take it up"),
+        ("active", False, "the minion was not told to take up its pillar: salt-call saltutil.refresh_pillar"),
+    ],
+)
+def test_a_minion_is_told_to_take_up_its_pillar(glue, monkeypatch, active, told, said):
+    asked = []
+    monkeypatch.setattr("globolib.systemd.unit", lambda name: Unit(name, active=active))
+    monkeypatch.setattr("globolib.minion.Minion.refresh", lambda minion: asked.append(minion.id) or told)
+    try:
+        came = glue().call("globoapp_minion.take_up")[0]
+    except CommandExecutionError as error:
+        came = str(error)
+    assert (came, bool(asked)) == (said, told is not None)
 
 
 # States.

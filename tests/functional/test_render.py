@@ -167,7 +167,7 @@ def test_each_sls_by_itself(loaders, pillar, sls):
     assert low[0] == ("globoapp 1.0 can be deployed", "globoapp.ready")
 
 
-def test_the_settings_are_imported_once_where_the_code_is_current(loaders, pillar, monkeypatch):
+def test_no_settings_are_imported_where_the_code_is_current(loaders, pillar, monkeypatch):
     """Each import is two questions to the master."""
     imported, real = [], salt.utils.jinja.SaltCacheLoader.get_source
 
@@ -178,7 +178,13 @@ def test_the_settings_are_imported_once_where_the_code_is_current(loaders, pilla
     monkeypatch.setattr(salt.utils.jinja.SaltCacheLoader, "get_source", get_source)
     low = steps(loaders.modules.state.show_low_sls("globoapp", pillar=pillar))
     assert list(dict.fromkeys(function for _, function in low)) == STATES
-    assert imported.count("globoapp/settings.jinja") == 1
+    assert "globoapp/settings.jinja" not in imported
+
+
+def test_no_state_has_a_condition_for_which_salt_loads_all_its_state_modules(loaders, pillar):
+    """That takes a second."""
+    for chunk in loaders.modules.state.show_low_sls("globoapp", pillar=pillar):
+        assert not {"onlyif", "unless", "creates", "check_cmd"} & set(chunk), chunk["__id__"]
 
 
 # How a site may have configured its minions.

@@ -213,6 +213,10 @@ class Minion:
         """Send an event to the master."""
         self.functions["event.send"](tag, dict(data))
 
+    def refresh(self) -> bool:
+        """Have the minion's daemon take up its pillar. Returns whether it was told."""
+        return bool(self.functions["saltutil.refresh_pillar"]())
+
     def apply(self, pillar: Mapping[str, Any]) -> dict[str, Any] | list[str]:
         """
         Apply the states of a deploy with ``pillar`` on top. Returns Salt's answer: the states by their tags, or a

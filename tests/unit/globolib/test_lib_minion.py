@@ -225,12 +225,14 @@ def test_events_and_states_go_by_salt(minion):
             "event.send": lambda *args: calls.append(args),
             "state.apply": lambda *args, **kwargs: calls.append((args, kwargs)) or {"a": {}},
             "state.running": lambda: ["a highstate"],
+            "saltutil.refresh_pillar": lambda: calls.append("refresh") or None,
         }
     )
     one.send("tag", {"a": 1})
     assert one.apply({"x": 1}) == {"a": {}}
     assert one.busy() == ["a highstate"]
-    assert calls == [("tag", {"a": 1}), (("globoapp",), {"pillar": {"x": 1}, "queue": False})]
+    assert one.refresh() is False
+    assert calls == [("tag", {"a": 1}), (("globoapp",), {"pillar": {"x": 1}, "queue": False}), "refresh"]
 
 
 def test_its_pillar_is_in_no_message(minion):

@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 VENV_3006 := .venv-3006
 PYTEST_FLAGS ?=
+# Tests start Python a thousand times: without byte code it would compile everything each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-long test-bare test-quick test-3006 test-fleet test-vagrant bench lint down prepare venv venv-3006
 

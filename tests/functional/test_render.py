@@ -11,11 +11,13 @@ import artifact
 import pytest
 import salt.loader
 import salt.utils.jinja
+import yaml
 from bare import ROOTS
 from globolib import balancer, haproxy, maintenance
 from globolib.settings import Settings
 from globolib.steps import is_of
 from pillars import WRONG
+from salt.fileserver import is_file_ignored
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 SLS = sorted(f"globoapp.{path.stem}" for path in (CHECKOUT / "salt/globoapp").glob("*.sls") if path.stem != "init")
@@ -63,6 +65,13 @@ def test_a_minion_that_has_no_custom_module_renders_the_first_time(minion, pilla
     low = modules["state.show_low_sls"](sls, pillar=pillar)
     assert steps(low)[0] == ("globoapp 1.0 can be deployed", "globoapp.ready")
     assert (tmp_path / "cache/extmods/modules/globoapp.py").exists()
+
+
+def test_byte_code_is_brought_to_no_minion():
+    shipped = yaml.safe_load((CHECKOUT / "etc/master.d/globoapp.conf").read_text())
+    opts = {"file_ignore_regex": [], **shipped}
+    assert is_file_ignored(opts, "_utils/globolib/__pycache__/run.cpython-311.pyc")
+    assert not is_file_ignored(opts, "_utils/globolib/run.py")
 
 
 # The states of a deploy on a minion without a master, in their order.

@@ -21,7 +21,8 @@ from globolib.serving import Capacity
 
 # The process has ended meanwhile; or it is one that not even this user may look into.
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
-LISTEN = "0A"  # the state column of /proc/net/tcp, include/net/tcp_states.h: TCP_LISTEN
+# The state column of /proc/net/tcp, include/net/tcp_states.h: TCP_LISTEN and TCP_SYN_RECV.
+LISTEN, SYN_RECV = "0A", "03"
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 UNIX_TABLE = "/proc/net/unix"
 ACCEPTS = 1 << 16  # in its flags, include/linux/net.h: __SO_ACCEPTCON
@@ -51,19 +52,30 @@ def listeners(port: int | None = None, paths: Collection[str] = ()) -> tuple[Lis
     listening = []
     for table in TABLES:
         try:
-            with open(table, encoding="ascii") as handle:
-                rows = handle.read().splitlines()[1:]
+            rows = list(_listening(table))
         except FileNotFoundError:  # a kernel without IPv6
             continue
-        for row in rows:
-            columns = row.split()
-            if columns[3] != LISTEN:
-                continue
+        for columns in rows:
             address, number = _unpacked(columns[1])
             if port is None or number == port:
                 waiting = int(columns[4].partition(":")[2], 16)
                 listening.append(Listener(address, number, columns[9], waiting))
     return (*listening, *(_unix_listeners(paths) if paths else ()))
+
+
+def _listening(table: str) -> Iterator[list[str]]:
+    """
+    The rows of the sockets that listen. The kernel tells them first (tcp_get_idx in net/ipv4/tcp_ipv4.c), and of a busy
+    server ten thousands of connections after them, which nobody reads.
+    """
+    with open(table, encoding="ascii") as handle:
+        next(handle, None)
+        for row in handle:
+            columns = row.split()
+            if columns[3] == LISTEN:
+                yield columns
+            elif columns[3] != SYN_RECV:  # before Linux 4.4 those stand among them
+                return
 
 
 def _unix_listeners(paths: Collection[str]) -> Iterator[Listener]:

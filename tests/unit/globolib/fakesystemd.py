@@ -16,7 +16,7 @@ import subprocess
 import uuid
 from dataclasses import dataclass
 
-from globolib import background, commands, systemd, text
+from globolib import background, commands, files, systemd, text
 from globolib.errors import Failure
 from globolib.layout import CANDIDATE, LIVE, STANDIN
 
@@ -162,9 +162,7 @@ class Systemd:
         return self.layout.process_file(name) if process else self.layout.unit_file(name)
 
     def _needs_reload(self, name):
-        paths = [self._file(name), self.layout.handed]
-        here = self._files()
-        return any(here.get(path) != self.loaded.get(path) for path in paths)
+        return any(files.read(path) != self.loaded.get(path) for path in (self._file(name), self.layout.handed))
 
     def _show(self, patterns):
         names = {*self.states, *(name for name in patterns if "*" not in name)}

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -68,6 +69,28 @@ def test_what_waits_is_counted_and_a_connection_is_no_listener():
             assert [listener.waiting for listener in processes.listeners(port)] == [2]
             server.accept()[0].close()
             assert [listener.waiting for listener in processes.listeners(port)] == [1]
+
+
+def test_behind_the_listeners_nobody_reads_the_connections(monkeypatch, tmp_path):
+    """A busy server has ten thousands of them. Before Linux 4.4 those yet to be opened stood among the listeners."""
+    header, *_ = pathlib.Path(processes.TABLES[0]).read_text().splitlines()
+    row = "0: 0100007F:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 0 0 {port}"
+    states = ["0A", "03", "0A", "06", "0A"]
+    rows = [row.format(port=number, state=state) for number, state in enumerate(states)]
+    (tmp_path / "tcp").write_text("\n".join([header, *rows]) + "\n")
+    monkeypatch.setattr(processes, "TABLES", (str(tmp_path / "tcp"),))
+    assert [listener.port for listener in processes.listeners()] == [0, 2]
+
+
+def test_all_listeners_are_seen_beside_connections():
+    wanted = set()
+    with contextlib.ExitStack() as open_now:
+        for _ in range(20):
+            server = open_now.enter_context(listening(socket.AF_INET, "127.0.0.1"))
+            open_now.enter_context(socket.create_connection(server.getsockname()))
+            open_now.enter_context(server.accept()[0])
+            wanted.add(server.getsockname())
+        assert wanted <= {(listener.address, listener.port) for listener in processes.listeners()}
 
 
 def test_a_kernel_without_ipv6(monkeypatch):

@@ -246,7 +246,6 @@ class Run:
 
     def configure(self) -> list[str]:
         """Write the files that the app's units and gunicorn read. Returns the paths of those that changed."""
-        self._look_again()
         self._note_repair("configure")
         changed = switch.configure(self.settings, self.course.target)
         if changed:
@@ -268,6 +267,7 @@ class Run:
         files.write_json(settings.layout.note, {**self._line(), "release_command": self.command})
         ended, path = command.release_command(settings, words, self.target.wsgi)
         self.command = ended.told
+        self._look_again()  # it may have taken minutes
         said = command.told(words, ended, path)
         if ended.exit != 0:
             raise Failure(

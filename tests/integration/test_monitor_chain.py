@@ -79,6 +79,7 @@ class Server:
         manifest = {"name": NAME, "version": "1.0", "wsgi": "api:app", "health": health}
         record = {"version": "1.0", "sha256": "", "lock": "", "virtualenv": "", "contents": {}, "manifest": manifest}
         (self.root / ".globoapp/releases/PACK1_0.json").write_text(json.dumps(record))
+        self._forget()  # what a run that was killed has left
         self.runtime.mkdir(parents=True)
         (self.runtime / f"ready-{os.getpid()}").touch()
         self.deploy("a" * 32, "1.0")
@@ -96,9 +97,12 @@ class Server:
         path = self.root / "deployments.jsonl"
         return path.read_text().splitlines() if path.exists() else []
 
-    def close(self):
-        shutil.rmtree(self.runtime.parent)
+    def _forget(self):
+        shutil.rmtree(self.runtime.parent, ignore_errors=True)
         Path(f"/run/{NAME}-looked").unlink(missing_ok=True)
+
+    def close(self):
+        self._forget()
         for each in (self.api, self.hook):
             each.shutdown()
             each.server_close()

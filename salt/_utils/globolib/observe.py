@@ -39,7 +39,7 @@ def wait_for_workers(settings: Settings, wanted: int, role: str = LIVE) -> tuple
     def all_ready() -> tuple[int, ...] | None:
         nonlocal main, ready
         # systemd is asked only where there is news: that takes ten times as long as a look at the processes.
-        if not (main and processes.lives(main)):
+        if processes.process(main) is None:
             state = systemd.unit(unit)
             ended = state.active in ("failed", "inactive") or state.sub == "auto-restart"
             if ended or (main and state.pid != main):

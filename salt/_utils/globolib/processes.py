@@ -172,14 +172,6 @@ def children(pid: int) -> tuple[int, ...]:
         return ()
 
 
-def lives(pid: int) -> bool:
-    """Whether a process has this pid and has not ended: one that its parent has not waited for is a zombie."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def in_use(directory: str) -> list[int]:
     """
     The pids of the processes that run out of ``directory``: their working directory, their executable or the path

@@ -26,32 +26,31 @@ class NoAnswer(Failure):
     """The service did not answer as it should."""
 
 
-def wait_for_workers(settings: Settings, wanted: int, role: str = LIVE) -> tuple[int, ...]:
+def wait_for_workers(settings: Settings, wanted: int, role: str = LIVE) -> tuple[Unit, tuple[int, ...]]:
     """
-    Wait until every worker of the release has loaded the app. Returns their pids.
+    Wait until every worker of the release has loaded the app. Returns the unit as it is then, and their pids.
 
     Raises Failure as soon as the instance has ended or begun again, or when ``deadline`` seconds have passed.
     """
     layout, name = settings.layout, settings.release
-    unit, main = layout.instance(name, role), 0
+    unit, state = layout.instance(name, role), Unit("")
     ready: tuple[int, ...] = ()
 
     def all_ready() -> tuple[int, ...] | None:
-        nonlocal main, ready
+        nonlocal state, ready
         # systemd is asked only where there is news: that takes ten times as long as a look at the processes.
-        if processes.process(main) is None:
-            state = systemd.unit(unit)
+        if processes.process(state.pid) is None:
+            before, state = state.pid, systemd.unit(unit)
             ended = state.active in ("failed", "inactive") or state.sub == "auto-restart"
-            if ended or (main and state.pid != main):
+            if ended or (before and state.pid != before):
                 raise Failure(f"{unit} ended while it booted ({state.result})")
-            main = state.pid
-        ready = survey.ready(layout, name, processes.children(main) if main else (), role)
+        ready = survey.ready(layout, name, processes.children(state.pid) if state.pid else (), role)
         return ready if len(ready) >= wanted else None
 
     pids = waiting.until(all_ready, settings.deadline, first=0.01, factor=1.2, most=0.5)
     if pids is None:
         raise Failure(f"{unit}: {len(ready)} of {wanted} workers have loaded the app after {settings.deadline:g} s")
-    return pids
+    return state, pids
 
 
 def answers(settings: Settings, where: health.Where, wanted: Health) -> health.Answer:
@@ -73,17 +72,22 @@ def stays(
     settings: Settings,
     where: health.Where,
     wanted: Health,
+    main: int,
     pids: tuple[int, ...],
     seconds: float,
     role: str = LIVE,
 ) -> None:
-    """Watch the release for so many seconds: the same workers, right answers. Raises Failure at the first other one."""
-    unit, known = settings.layout.instance(settings.release, role), set(pids)
+    """
+    Watch the release for so many seconds: the same workers, right answers. Raises Failure at the first other one.
+
+    main, pids
+        Its main process, and its workers: where the main process ends, systemd starts another one, with others.
+    """
+    known = set(pids)
 
     def same_workers() -> None:
         nonlocal known
-        children = processes.children(systemd.unit(unit).pid)
-        now = set(survey.ready(settings.layout, settings.release, children, role))
+        now = set(survey.ready(settings.layout, settings.release, processes.children(main), role))
         # One that has answered its max_requests ends in order, and another one comes.
         recycled = survey.recycled(settings.layout, settings.release, role)
         if known - now - recycled or (now - known and not recycled):

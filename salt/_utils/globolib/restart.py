@@ -50,16 +50,17 @@ def begin(settings: Settings, workers: int, cuts: Cuts) -> bool:
     return True
 
 
-def finish(settings: Settings, workers: int, cuts: Cuts, stands_in: bool) -> None:
+def finish(settings: Settings, workers: int, cuts: Cuts, stands_in: bool) -> Unit:
     """
     Start the instance of ``settings.release`` afresh, wait until it has its workers, and end the stand-in, where
-    :func:`begin` has started one.
+    :func:`begin` has started one. Returns the instance's unit.
 
     Raises Failure where the instance does not come back: the stand-in goes on, and the next run that sees the instance
     up ends it.
     """
     layout, name = settings.layout, settings.release
     cuts.during(lambda: systemd.systemctl("restart", layout.instance(name)), layout, name)
-    observe.wait_for_workers(settings, workers)
+    unit, _ = observe.wait_for_workers(settings, workers)
     if stands_in:
         cuts.during(lambda: systemd.stop(layout.instance(name, STANDIN)), layout, name, STANDIN)
+    return unit

@@ -283,10 +283,8 @@ class Run:
         return seen
 
     def switch(self) -> dict[str, str]:
-        """Make the release what serves. Returns ``{step: phrase}`` of what was done."""
-        done = switch.switch(self.settings, self.host, self.course)
-        self._look_again()
-        return done
+        """Make the release what serves. Returns ``{step: phrase}`` of what was done. :meth:`check` looks again."""
+        return switch.switch(self.settings, self.host, self.course)
 
     def check(self) -> str:
         """Ask the service, and after a switch go on looking. Returns what was seen."""

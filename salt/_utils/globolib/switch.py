@@ -26,7 +26,7 @@ from globolib import (
 )
 from globolib.cuts import Cuts
 from globolib.errors import Failure
-from globolib.host import SOCKET, Host
+from globolib.host import SOCKET, Host, Unit
 from globolib.layout import LIVE, STANDIN, Layout
 from globolib.ledger import Entry
 from globolib.manifest import worker_count
@@ -229,13 +229,12 @@ def _workers(settings: Settings, host: Host) -> int:
 
 
 def _wait_and_note(settings: Settings, host: Host) -> None:
-    observe.wait_for_workers(settings, _workers(settings, host))
-    _note(settings, host)
+    unit, _ = observe.wait_for_workers(settings, _workers(settings, host))
+    _note(settings, host, unit)
 
 
-def _note(settings: Settings, host: Host) -> None:
+def _note(settings: Settings, host: Host, unit: Unit) -> None:
     """Note what the instance that runs has read at its start."""
-    unit = systemd.unit(settings.layout.instance(settings.release))
     if not started.is_noted(settings.layout, settings.release, unit):
         started.note(settings.layout, settings.release, host.releases[settings.release], unit)
 
@@ -271,9 +270,9 @@ def _afresh(settings: Settings, host: Host, course: Course, paths: Sequence[str]
         Of the unix sockets among them.
     """
     _drain(settings.layout.instance(settings.release), paths)
-    restart.finish(settings, _workers(settings, host), course.cuts, course.stands_in)
+    unit = restart.finish(settings, _workers(settings, host), course.cuts, course.stands_in)
     course.stands_in = False
-    _note(settings, host)
+    _note(settings, host, unit)
 
 
 def _drain(unit: str, paths: Sequence[str]) -> None:
@@ -318,7 +317,7 @@ def check(settings: Settings, host: Host, course: Course) -> str:
         answer = observe.answers(settings, where, wanted)
         now = _proven(settings, host)
         began = {process: now.units[process] for process in process_units(settings, course.target)}
-        observe.stays(settings, where, wanted, now.workers[name], soak)
+        observe.stays(settings, where, wanted, now.units[unit].pid, now.workers[name], soak)
         daemons.stayed(began)
     except (Failure, OSError) as failure:
         if not course.switched and course.again is None:

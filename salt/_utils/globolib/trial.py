@@ -76,10 +76,10 @@ def try_candidate(settings: Settings, host: Host, target: Target) -> str:
     began, failure, unit_then = time.monotonic(), None, Unit(unit)
     try:
         systemd.systemctl("start", unit)
-        pids = observe.wait_for_workers(settings, workers, CANDIDATE)
+        state, pids = observe.wait_for_workers(settings, workers, CANDIDATE)
         booted = time.monotonic() - began
         observe.answers(settings, where, record.manifest.health)
-        observe.stays(settings, where, record.manifest.health, pids, hold, CANDIDATE)
+        observe.stays(settings, where, record.manifest.health, state.pid, pids, hold, CANDIDATE)
     except (Failure, OSError) as error:
         failure, unit_then = error, observe.seen(unit)
     finally:

@@ -3,7 +3,6 @@
 import pytest
 from globolib import observe, processes, serving
 from globolib.errors import Failure
-from globolib.host import Unit
 from globolib.serving import Capacity
 from globolib.settings import Settings
 
@@ -56,13 +55,12 @@ SEEN = {
 def test_workers_stay_unless_they_have_answered_their_requests(monkeypatch, case):
     looks, right = SEEN[case]
     looks = [*looks, looks[-1]]
-    monkeypatch.setattr(observe.systemd, "unit", lambda name: Unit(name, "active", pid=1))
     monkeypatch.setattr(observe.processes, "children", lambda pid: ())
     monkeypatch.setattr(observe.survey, "ready", lambda *args: tuple(looks[0][0]))
     monkeypatch.setattr(observe.survey, "recycled", lambda *args: set(looks.pop(0)[1]))
     monkeypatch.setattr(observe.health, "once", lambda *args: (None, None))
     monkeypatch.setattr(observe.waiting, "hold", lambda seconds, check, every: [check() for _ in looks[:-1]])
-    arguments = (Settings(version="1.0"), "here", observe.Health(), (1, 2), 5)
+    arguments = (Settings(version="1.0"), "here", observe.Health(), 1, (1, 2), 5)
     if right:
         observe.stays(*arguments)
     else:

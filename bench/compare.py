@@ -134,16 +134,19 @@ class Bench:
     def lives(self, tool, wanted):
         """Has one tool take the bare server through its rows.
 
-        Returns ({row: figures} of the wanted ones (set), figures (list) of empty runs before some of globoapp's).
+        Returns ({row: figures} of the wanted ones (set), {name of an empty run: figures (list)} before some of
+        globoapp's).
         """
-        seen, empty, port = {}, [], plan.PORT
+        seen, empty, port = {}, {name: [] for name in plan.EMPTY}, plan.PORT
         tool.begin()
         try:
             for row, how, version, new_port in plan.life(wanted):
                 argv, directory = getattr(tool, how)(version, new_port)
                 ports = list(dict.fromkeys((port, new_port)))
                 if row in wanted and row in plan.BESIDE_EMPTY and tool.name == report.US:
-                    empty.append(self.measured(tool, *deployers.Empty(self).command(), [port], True))
+                    for name, what in plan.EMPTY.items():
+                        run = getattr(deployers, what)(self)
+                        empty[name].append(self.measured(run, *run.command(), [port], True))
                 figures = self.measured(tool, argv, directory, ports, row in wanted and row != "first deploy")
                 port = new_port
                 self.server.assert_answers(version, port)
@@ -198,7 +201,8 @@ def main():
     part = {"when": time.strftime("%Y-%m-%d"), "versions": virtualenv(), "processors": os.cpu_count(), "load": []}
     seen = {name: {row: [] for row in options.rows} for name in options.tools}
     with booted(options.keep) as bench:
-        part |= {"salt": bench.fleet.salt("--version").stdout.split()[1], "empty": [], "seen": seen, "failed": []}
+        part |= {"salt": bench.fleet.salt("--version").stdout.split()[1], "seen": seen, "failed": []}
+        part |= {name: [] for name in plan.EMPTY}
         try:
             bench.prepare()
             rounds(bench, options, part)
@@ -219,7 +223,8 @@ def rounds(bench, options, part):
                 part["failed"].append(f"{name}, round {number}: {error}"[:300])
                 continue
             if number:
-                part["empty"] += empty
+                for what, figures in empty.items():
+                    part[what] += figures
                 for row, figures in seen.items():
                     part["seen"][name][row].append(figures)
         part["load"].append(round(os.getloadavg()[0], 2))

@@ -109,6 +109,15 @@ class Empty(Product):
         return self.salt("state.single", "test.nop", "name=x")
 
 
+class EmptyApply(Product):
+    """What Salt takes for an sls file with such a state."""
+
+    name = "empty state.apply"
+
+    def command(self, version=None, port=None):
+        return self.salt("state.apply", "nothing", "saltenv=bench")
+
+
 class Ansible(Deployer):
     """ansible-core with pipelining, over a connection that stays."""
 

@@ -44,6 +44,7 @@ def comparison(**tools):
         "load": [0.5, 1.5],
     }
     data["empty"] = [{"wall": 1.0}, {"wall": 1.2}]
+    data["empty_apply"] = [{"wall": 2.0}]
     data["seen"] = {
         name.replace("_", " "): {"version change": seen(wall, lost=0 if name == "globoapp" else 7, silence=0.5)}
         for name, wall in tools.items()
@@ -107,7 +108,10 @@ def test_a_target_that_was_not_reached_stays_in_the_table():
     text = report.document(
         {"compare": comparison(shell=0.5, globoapp=4.0, Ansible=10.0, pyinfra=4.5, Salt_formula=3.0)}
     )
-    assert "| version change, to empty + shell | at most 1.6x | 2.50x | **not reached** |" in text
+    single = "| version change, to a `state.single test.nop` + shell | at most 1.6x | 2.50x | **not reached** |"
+    assert single in text
+    assert "| version change, to an empty `state.apply` + shell | at most 1.6x | 1.60x | reached |" in text
+    assert "an empty `state.apply` 2.00 s; a `state.single test.nop` 1.10 (1.00-1.20) s.\n" in text
     assert "| version change, Ansible to globoapp | at least 4x | 2.5x | **not reached** |" in text
     assert "| version change, globoapp less pyinfra | at most 0.00 s | -0.50 s | reached |" in text
     assert "| version change, globoapp less Salt formula | at most 0.00 s | +1.00 s | **not reached** |" in text
@@ -119,8 +123,10 @@ def test_a_target_that_was_not_reached_stays_in_the_table():
 def test_a_run_that_was_cut_gives_a_table_too():
     data = comparison(shell=0.5, globoapp=2.0)
     data["seen"]["Ansible"] = {"version change": []}
-    data["empty"] = []
-    assert "| Ansible | - |" in report.document({"compare": data})
+    data["empty"] = data["empty_apply"] = []
+    text = report.document({"compare": data})
+    assert "| Ansible | - |" in text
+    assert "to an empty" not in text and "test.nop" not in text
     assert "Ansible" not in pictures.all_of({"compare": data})["bench-compare.svg"]
 
 

@@ -47,7 +47,7 @@ test-fleet: dist venv
 test-vagrant: dist
 	@lab/test-vagrant
 
-# make bench      measurements, not tests (bench/README.md), on machines of its own: two hours; writes bench/RESULTS.md
+# make bench      measurements, not tests (bench/README.md), on machines of its own: an hour and a quarter; writes bench/RESULTS.md
 bench: dist venv
 	@bench/compare.py --keep
 	@bench/phases.py --keep

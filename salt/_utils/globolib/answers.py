@@ -46,7 +46,9 @@ def preflight(minion: Minion, pillar_problems: list[str]) -> dict[str, Any]:
     }
 
 
-def health(minion: Minion, timeout: float | None = None, deadline: float | None = None) -> dict[str, Any]:
+def health(
+    minion: Minion, timeout: float | None = None, deadline: float | None = None, known: Host | None = None
+) -> dict[str, Any]:
     """
     Ask the running service over HTTP whether it is well, and prove that the deployed release is what answers.
 
@@ -54,6 +56,8 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
         Seconds for one request (pillar ``timeout``).
     deadline
         Seconds in which to ask again after a wrong answer (pillar ``deadline``); 0 asks once.
+    known
+        The host as it was seen a moment ago, the deployed release with it; without it, it is looked at.
 
     Returns ``{"healthy", "version", "asked", "status", "latency_ms", "attempts"}``; when unhealthy also
     ``problems``, ``body`` and ``log``; ``proxy`` where one was asked, too; ``notes`` where there is something to know
@@ -65,7 +69,7 @@ def health(minion: Minion, timeout: float | None = None, deadline: float | None 
         return {"healthy": False, "version": None, "problems": ["nothing is deployed on this host"]}
     timeout = deployed.timeout if timeout is None else timeout
     deadline = deployed.deadline if deadline is None else deadline
-    host = survey.survey(deployed)
+    host = known or survey.survey(deployed)
     record = host.releases.get(deployed.release)
     asked = record.manifest.health if record else Health()
     where = http.where(deployed.listen)

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 import pytest
-from globolib import answers, health, plan, run, systemd
+from globolib import answers, health, plan, run, steps, systemd
 from globolib.address import Address
 
 ONE, TWO = "globoapp@PACK1_0.service", "globoapp@PACK1_1.service"
@@ -76,6 +76,15 @@ def test_health_of_what_serves(served):
         "status": 200,
         "attempts": 1,
     }
+
+
+def test_a_dry_run_with_nothing_to_do_asks_the_service_and_looks_at_the_host_once(served):
+    here = run.Run(served.minion({"version": "1.0"}, test=True))
+    before = list(served.systemd.calls)
+    assert steps.healthy(here, "healthy").comment == "It answers as it should."
+    assert served.systemd.calls == before
+    served.systemd.run(["systemctl", "stop", ONE, served.layout.socket(Address("127.0.0.1", served.port))])
+    assert "Connection refused" in steps.healthy(here, "healthy").comment
 
 
 def test_health_of_a_bare_server(machine):

@@ -133,7 +133,7 @@ def test_what_a_file_would_hold_is_shown_but_no_secret():
 def test_healthy_asks(monkeypatch):
     assert steps.healthy(Fake(), "x").comment == "GET /: 200."
     answer = {"healthy": False, "problems": ["no answer"]}
-    monkeypatch.setattr(answers, "health", lambda minion, deadline: answer)
+    monkeypatch.setattr(answers, "health", lambda minion, deadline, known: answer)
     said = steps.healthy(Fake(test=True), "x")
     assert (said.result, said.comment) == (False, "no answer")
 

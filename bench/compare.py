@@ -137,15 +137,15 @@ class Bench:
         Returns ({row: figures} of the wanted ones (set), {name of an empty run: figures (list)} before some of
         globoapp's).
         """
-        seen, empty, port = {}, {name: [] for name in plan.EMPTY}, plan.PORT
+        seen, empty, port = {}, {name: [] for name in deployers.EMPTY}, plan.PORT
         tool.begin()
         try:
             for row, how, version, new_port in plan.life(wanted):
                 argv, directory = getattr(tool, how)(version, new_port)
                 ports = list(dict.fromkeys((port, new_port)))
                 if row in wanted and row in plan.BESIDE_EMPTY and tool.name == report.US:
-                    for name, what in plan.EMPTY.items():
-                        run = getattr(deployers, what)(self)
+                    for name, deployer in deployers.EMPTY.items():
+                        run = deployer(self)
                         empty[name].append(self.measured(run, *run.command(), [port], True))
                 figures = self.measured(tool, argv, directory, ports, row in wanted and row != "first deploy")
                 port = new_port
@@ -202,7 +202,7 @@ def main():
     seen = {name: {row: [] for row in options.rows} for name in options.tools}
     with booted(options.keep) as bench:
         part |= {"salt": bench.fleet.salt("--version").stdout.split()[1], "seen": seen, "failed": []}
-        part |= {name: [] for name in plan.EMPTY}
+        part |= {name: [] for name in deployers.EMPTY}
         try:
             bench.prepare()
             rounds(bench, options, part)

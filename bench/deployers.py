@@ -143,6 +143,8 @@ class Pyinfra(Deployer):
         return [str(VENV / "bin/pyinfra"), *words, self.bench.server.address, "deploy.py"], str(RIVALS / "pyinfra")
 
 
+# By what they are called in the figures; report.EMPTY has the words for them.
+EMPTY = {"empty": Empty, "empty_apply": EmptyApply}
 ALL = {each.name: each for each in (Shell, Product, ProductAsItIs, Ansible, Pyinfra, Formula)}
 
 

@@ -18,8 +18,6 @@ ROWS = (
 )
 # Salt's own time belongs to them: empty runs are measured before each, under the same load.
 BESIDE_EMPTY = ("nothing to do", "version change", "new lock")
-# What an empty run is called in the figures, and its class in deployers.
-EMPTY = {"empty": "Empty", "empty_apply": "EmptyApply"}
 # As it is by default it waits for eight seconds in most rows: a third of the rounds tells enough.
 SELDOM = {report.LOOKS: 3}
 

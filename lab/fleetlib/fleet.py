@@ -102,6 +102,12 @@ class Fleet:
         if self.machine("master").leader():
             self._wait_answers(self._running_minions() if name == "master" else [name])
 
+    def listening(self, names):
+        """Returns whether the minions of these hosts are connected to where the master publishes jobs."""
+        seen = self.machine("master").run(["ss", "-Htn", "state", "established", "sport", "=", ":4505"]).stdout.split()
+        peers = {word.rpartition(":")[0].rpartition(":")[2].strip("[]") for word in seen}
+        return {self.addresses()[name] for name in names} <= peers
+
     def cut(self, name):
         """Takes the power from one machine."""
         self.machine(name).kill()
@@ -196,12 +202,10 @@ class Fleet:
     def _wait_answers(self, names):
         master = self.machine("master")
         silent = set(names)
-        addresses = {self.addresses()[name] for name in names}
 
         def check():
             # A ping before a minion listens costs Salt's patience, some 15 s; a look at the sockets is free.
-            listening = master.run(["ss", "-Htn", "state", "established", "sport", "=", ":4505"]).stdout.split()
-            if not addresses <= {word.rpartition(":")[0].rpartition(":")[2].strip("[]") for word in listening}:
+            if not self.listening(names):
                 return False
             ping = ["salt", "--static", "--out=json", "--timeout=5", "--list", ",".join(sorted(silent)), "test.ping"]
             try:

@@ -1,6 +1,6 @@
 #!/bin/bash
-# `make test`: what needs no machines runs beside the tests on machines, and is shown when those have ended. A second
-# fleet joins the first when it has ended (conftest.py).
+# `make test`: what needs no machines runs beside the tests on machines, and is shown when those have ended. Two more
+# fleets join the first when it has ended (conftest.py).
 set -u
 cd "$(dirname "$0")/../.." || exit
 set -m # a process group for each, so that a signal reaches all of it

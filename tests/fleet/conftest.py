@@ -1,8 +1,9 @@
 """The fleet that these tests share: a master and two web servers, made for them and taken down after them.
 
-With pytest-xdist (-n 2 --dist loadfile --no-loadscope-reorder) each worker has one of its own. One fleet leaves two
-processors half idle, two fleets beside `make test-bare` would crowd them: with GLOBOAPP_BESIDE, the process id of what
-runs beside the tests, only the first worker begins at once, and the others when that has ended.
+With pytest-xdist (-n 3 --dist loadfile --no-loadscope-reorder) each worker has one of its own. Three fleets keep two
+processors busy, one leaves them half idle, and more than one beside `make test-bare` would crowd them: with
+GLOBOAPP_BESIDE, the process id of what runs beside the tests, only the first worker begins at once, and the others when
+that has ended.
 GLOBOAPP_FLEET_KEEP=1 leaves it up (and takes one that is up), for the next run: GLOBOAPP_LAB=test lab/fleet status.
 """
 
@@ -17,7 +18,7 @@ from fleetlib import fleet as fleets
 from fleetlib import naming
 from machines import CHECKOUT, Fleet
 from polling import until
-from server import WIPE, Server, all_green, apply, runs, words
+from server import MINION_OFF, WIPE, Server, all_green, apply, runs, words
 
 # Fresh minions come first, then what takes longest; what makes the most of a mess comes last: the machines with the
 # load balancer and the database stay in the fleet, the latter switched off.
@@ -112,7 +113,7 @@ def first_deploy(fleet):
     servers = [Server(fleet, name) for name in ("web1", "web2")]
     for server in servers:
         if server.sh("ls -d /var/cache/salt/minion/extmods", check=False):  # brought at the boot
-            server.sh(f"systemctl stop salt-minion\n{WIPE}\nrm -rf {FORGOTTEN}; systemctl start salt-minion")
+            server.sh(f"{MINION_OFF}\n{WIPE}\nrm -rf {FORGOTTEN}; systemctl start salt-minion")
             until(lambda server=server: fleet.awake(server.name))
     seen, (_, web2) = types.SimpleNamespace(), servers
     find = "find /var/cache/salt/minion/extmods -name '*globo*' 2>/dev/null || true"

@@ -4,11 +4,14 @@ import contextlib
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import threading
 
 import pytest
+from fleetlib import fleet as fleets
+from fleetlib import machine, naming, steps
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 LAB = [sys.executable, "lab/fleet"]
@@ -27,6 +30,23 @@ for line in sys.stdin:
     print(json.dumps(answer), file=out, flush=True)
 """
 
+# Runs on the master: a command line of `salt` or `salt-run` a line. Each is run by its program in a process of its own,
+# which finds Python begun and Salt imported: most of what such a command takes.
+RUN = """
+import json, os, sys, tempfile, salt.cli.run, salt.cli.salt, salt.runner, salt.scripts
+programs = {"salt": salt.scripts.salt_main, "salt-run": salt.scripts.salt_run}
+for line in sys.stdin:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        if not (child := os.fork()):
+            for number, opened in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out.fileno()), (2, err.fileno())):
+                os.dup2(opened, number)
+            sys.argv = json.loads(line)
+            sys.exit(programs[sys.argv[0]]())
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        said = [os.pread(file.fileno(), 1 << 30, 0).decode(errors="replace") for file in (out, err)]
+    print(json.dumps([code, *said]), flush=True)
+"""
+
 
 class Fleet:
     """One lab by its command line. `lab` is its name, as in GLOBOAPP_LAB."""
@@ -34,45 +54,66 @@ class Fleet:
     def __init__(self, lab):
         self.lab = lab
         self.env = {**os.environ, "GLOBOAPP_LAB": lab}
-        self.asking = threading.local()  # a process for each thread
+        self.begun = threading.local()  # the programs on the master: for each thread their own
 
     def run(self, *argv, check=True, **kwargs):
         """Runs lab/fleet and returns its CompletedProcess, output as text; fails the test when it fails."""
-        kwargs = {"capture_output": True, "text": True, "timeout": 900, "env": self.env, "cwd": CHECKOUT, **kwargs}
-        done = subprocess.run([*LAB, *map(str, argv)], **kwargs)
+        return self._run([*LAB, *map(str, argv)], check, env=self.env, cwd=CHECKOUT, **kwargs)
+
+    def _run(self, command, check, **kwargs):
+        kwargs = {"capture_output": True, "text": True, "timeout": 900, **kwargs}
+        return self._checked(subprocess.run(command, **kwargs), check)
+
+    def _checked(self, done, check=True):
         if check and done.returncode:
-            pytest.fail(f"lab/fleet {' '.join(argv)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+            pytest.fail(f"{shlex.join(done.args)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
     def start(self, *argv, **kwargs):
         """Starts lab/fleet and returns the Popen."""
         return subprocess.Popen([*LAB, *map(str, argv)], env=self.env, cwd=CHECKOUT, **kwargs)
 
-    def salt(self, *args, check=False, **kwargs):
+    def salt(self, *args, check=False):
         """Runs salt on the master and returns its CompletedProcess, whatever the exit code."""
-        return self.run("salt", *args, check=check, **kwargs)
+        return self._checked(self._master("salt", *args), check)
 
     def runner(self, *words):
         """Runs a runner on the master and returns its data."""
-        return json.loads(self.run("salt-run", "--out=json", "--log-level=quiet", *words).stdout)
+        done = self._master("salt-run", "--out=json", "--log-level=quiet", *words)
+        return json.loads(self._checked(done).stdout)
+
+    def _master(self, *words):
+        """Runs a command line of `salt` or `salt-run` on the master: the CompletedProcess."""
+        words = [*map(str, words)]
+        return subprocess.CompletedProcess(words, *json.loads(self._say(RUN, words)))
 
     def ask(self, target, function, *args, **patience):
         """Has the master ask minions as `salt` does, and returns what they returned: {minion: data}."""
-        question, answer = json.dumps({"tgt": target, "fun": function, "arg": args, **patience}), ""
+        return json.loads(self._say(ASK, {"tgt": target, "fun": function, "arg": args, **patience}))
+
+    def _say(self, program, question):
+        """The line with which a program on the master answers a question; begins the program where need be."""
+        begun, line = self.begun.__dict__, ""
         for _ in range(2):  # the process may have gone with its machine
-            if not hasattr(self.asking, "process"):
-                command = ["exec", "master", "--", "/opt/salt/bin/python", "-c", ASK]
-                self.asking.process = self.start(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            if program not in begun:
+                command = ["exec", "master", "--", "/opt/salt/bin/python", "-c", program]
+                begun[program] = self.start(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             with contextlib.suppress(BrokenPipeError):
-                print(question, file=self.asking.process.stdin, flush=True)
-                answer = self.asking.process.stdout.readline()
-            if answer:
-                return json.loads(answer)
-            del self.asking.process
-        return pytest.fail(f"salt {target} {function}: no answer")
+                print(json.dumps(question), file=begun[program].stdin, flush=True)
+                line = begun[program].stdout.readline()
+            if line:
+                return line
+            del begun[program]
+        return pytest.fail(f"no answer from the master: {question}")
 
     def awake(self, *hosts):
         """Returns whether the minions of hosts answer within seconds."""
+        try:
+            listening = self._machines().listening(hosts)
+        except steps.Failure:  # the master is off
+            return False
+        if not listening:
+            return False  # a ping would wait for seconds
         answers = self.ask(",".join(hosts), "test.ping", tgt_type="list", timeout=3, gather_job_timeout=3)
         return answers == dict.fromkeys(hosts, True)
 
@@ -82,11 +123,25 @@ class Fleet:
         off += "".join(f"  {name}: {{enabled: false}}\n" for name in ("globoapp-highstate", "globoapp-sync"))
         script = "mkdir -p /srv/pillar && cat > /srv/pillar/site.sls"
         self.exec("master", "sh", "-c", script, input=site + ("" if wanted else off) or "{}\n", check=True)
+        these = self._machines()
+        names = [each.name for each in these.machines() if each.name.startswith("web") and each.leader()]
+        steps.poll(lambda: these.listening(names), 20)  # Salt's patience with one that is on its way here is longer
         self.ask("web*", "saltutil.refresh_pillar", "wait=True")
 
     def exec(self, host, *cmd, check=False, **kwargs):
-        """Runs a command on a host and returns its CompletedProcess, whatever the exit code."""
-        return self.run("exec", host, "--", *cmd, check=check, **kwargs)
+        """Runs a command on a host and returns its CompletedProcess, whatever the exit code.
+
+        Without lab/fleet, which does the same: tests do this a thousand times, and each needs a Python to begin.
+        """
+        command = [*map(str, cmd)]
+        try:
+            entered = self._machines().machine(host).enter(command)
+        except steps.Failure as off:
+            return self._checked(subprocess.CompletedProcess(command, 1, "", str(off)), check)
+        return self._run(entered, check, env=machine.environment(), **kwargs)
+
+    def _machines(self):
+        return fleets.Fleet(naming.Lab(CHECKOUT, self.lab))
 
     def cut(self, host):
         """Takes the power from a host."""
@@ -98,7 +153,7 @@ class Fleet:
 
     def status(self):
         """Returns what `lab/fleet status --json` says."""
-        return json.loads(self.run("status", "--json", check=False).stdout)
+        return self._machines().status()
 
     def booted(self, host):
         """Returns when a host booted (str), in a clock that only tells boots apart; "" while it is off."""

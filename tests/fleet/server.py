@@ -11,6 +11,9 @@ ROOT = "/opt/globoHUB/desafio"
 # No time for trial and soak, where a test is about something else.
 QUICK = {"prove": 0, "soak": 0}
 
+# A minion that is told to end takes some seven seconds for it.
+MINION_OFF = "systemctl kill --signal=KILL salt-minion; systemctl stop salt-minion"
+
 # All that the tree puts on a server, so that a test begins with a server that has seen nothing.
 WIPE = f"""
 systemctl stop 'globoapp*.socket' 'globoapp*.service' 2>/dev/null

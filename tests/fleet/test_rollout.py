@@ -9,7 +9,7 @@ from load import Load
 from polling import until
 from releases import release
 from rolling import Rolling, deploying, drivers, rollout, site, whole
-from server import Server, all_green, apply
+from server import MINION_OFF, Server, all_green, apply
 
 # Sick a moment after the switch, and on web2 only.
 SICK_ON_WEB2 = """
@@ -181,7 +181,7 @@ def test_a_server_that_was_away_is_behind_and_catches_up(webs):
     fleet = web1.fleet
     fleet.heal(False, site(catch_up=True))
     web2.call("globoapp.health", "report=True")
-    web2.sh("systemctl stop salt-minion")
+    web2.sh(MINION_OFF)
     try:
         code, rolling = whole(fleet, "rollout", "version=1.1", "target=web*", "skip_silent=True", "wait=5")
         assert code != 0, rolling.text

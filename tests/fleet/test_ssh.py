@@ -13,7 +13,7 @@ from load import Load
 from machines import CHECKOUT
 from polling import until
 from releases import release
-from server import QUICK, ROOT, run_of
+from server import MINION_OFF, QUICK, ROOT, run_of
 
 
 class BySsh:
@@ -57,7 +57,7 @@ def web(alone, tmp_path_factory):
     # What Salt writes goes away with the test.
     config = checkout / "etc/ssh/master"
     config.write_text(config.read_text().replace("root_dir: /\n", f"root_dir: {checkout}/root\n"))
-    server.sh("systemctl stop salt-minion")
+    server.sh(MINION_OFF)
     try:
         sshd.install(server, checkout)
         roster = {"host": server.address, "user": "root", "priv": str(checkout / "key")}

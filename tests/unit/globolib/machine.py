@@ -292,10 +292,10 @@ class Machine:
 
 
 def _often(real):
-    """The same loop with pauses of 10 ms: what it waits for is quick here."""
+    """The same loop with shorter pauses, 10 ms at first: most of what it waits for is quick here."""
 
     def until(check, seconds, first=0.01, factor=1, most=0.01, **clocks):
-        return real(check, seconds, min(first, 0.01), 1, 0.01, **clocks)
+        return real(check, seconds, 0.01, 1.3, 0.1, **clocks)
 
     return until
 

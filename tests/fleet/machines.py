@@ -1,4 +1,4 @@
-"""A lab by its command line, for tests."""
+"""A lab for tests: by its command line, but for commands in its machines, which need no Python to begin there."""
 
 import contextlib
 import json
@@ -43,13 +43,14 @@ for line in sys.stdin:
             sys.argv = json.loads(line)
             sys.exit(programs[sys.argv[0]]())
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        said = [os.pread(file.fileno(), 1 << 30, 0).decode(errors="replace") for file in (out, err)]
-    print(json.dumps([code, *said]), flush=True)
+        for said in (out, err):
+            said.seek(0)
+        print(json.dumps([code, out.read().decode(errors="replace"), err.read().decode(errors="replace")]), flush=True)
 """
 
 
 class Fleet:
-    """One lab by its command line. `lab` is its name, as in GLOBOAPP_LAB."""
+    """One lab. `lab` is its name, as in GLOBOAPP_LAB."""
 
     def __init__(self, lab):
         self.lab = lab
@@ -92,7 +93,7 @@ class Fleet:
         return json.loads(self._say(ASK, {"tgt": target, "fun": function, "arg": args, **patience}))
 
     def _say(self, program, question):
-        """The line with which a program on the master answers a question; begins the program where need be."""
+        """The line (str) with which a program on the master answers a question; begins the program where need be."""
         begun, line = self.begun.__dict__, ""
         for _ in range(2):  # the process may have gone with its machine
             if program not in begun:
@@ -131,7 +132,7 @@ class Fleet:
     def exec(self, host, *cmd, check=False, **kwargs):
         """Runs a command on a host and returns its CompletedProcess, whatever the exit code.
 
-        Without lab/fleet, which does the same: tests do this a thousand times, and each needs a Python to begin.
+        As `lab/fleet exec` does: tests do this a thousand times.
         """
         command = [*map(str, cmd)]
         try:

@@ -219,3 +219,15 @@ def test_what_keeps_machines_from_booting_is_named(monkeypatch, target, value, r
     monkeypatch.setattr("os.access", lambda *_: True)
     monkeypatch.setattr(target, value)
     assert reason in host.obstacle()
+
+
+def test_a_command_for_a_lab_that_is_there_does_not_ask_whether_one_could_be(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(naming, "STATE", tmp_path)
+    monkeypatch.setattr(host, "obstacle", lambda: "this is a test")
+    monkeypatch.setenv("GLOBOAPP_LAB", "parts")
+    assert cli.main(["exec", "web1", "--", "true"]) == host.NO_MACHINES
+    assert "machines cannot be booted here: this is a test" in capsys.readouterr().err
+    naming.Lab(CHECKOUT, "parts").state.mkdir()
+    assert cli.main(["exec", "web1", "--", "true"]) == 1
+    assert "no host 'web1' in this fleet" in capsys.readouterr().err
+    assert cli.main(["up"]) == host.NO_MACHINES

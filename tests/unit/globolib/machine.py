@@ -294,8 +294,8 @@ class Machine:
 def _often(real):
     """The same loop with shorter pauses, 10 ms at first: most of what it waits for is quick here."""
 
-    def until(check, seconds, first=0.01, factor=1, most=0.01, **clocks):
-        return real(check, seconds, 0.01, 1.3, 0.1, **clocks)
+    def until(check, seconds, **more):
+        return real(check, seconds, **{**more, "first": 0.01, "factor": 1.3, "most": 0.1})
 
     return until
 

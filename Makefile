@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 VENV_3006 := .venv-3006
 PYTEST_FLAGS ?=
+# A fleet for each worker, and the tests of a file on one fleet (tests/fleet/conftest.py).
+FLEETS := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 # Tests start Python a thousand times: without byte code it would compile everything each time.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -25,7 +27,7 @@ test: lint dist venv venv-3006
 
 # make test-long  the long sweeps on real machines, such as a deploy that is cut at each of 60 points
 test-long: dist venv
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) -m long tests/fleet
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) -m long $(FLEETS) tests/fleet
 
 # make test-bare  all that needs no machines: test-3006, test-quick, the daemons, images and pods
 test-bare: test-3006 test-quick
@@ -44,7 +46,7 @@ test-quick: dist venv
 
 # make test-fleet  the tests on real machines (root and cgroups are needed), but for the long sweeps
 test-fleet: dist venv
-	@$(VENV)/bin/pytest $(PYTEST_FLAGS) --numprocesses=3 --dist=loadfile --no-loadscope-reorder -m 'not long' tests/fleet
+	@$(VENV)/bin/pytest $(PYTEST_FLAGS) -m 'not long' $(FLEETS) tests/fleet
 
 # make test-vagrant  test the Vagrantfile in LXC containers
 test-vagrant: dist

@@ -67,8 +67,9 @@ def main(argv):
     """
     args, rest = parse(argv)
     lab = naming.Lab(CHECKOUT, os.environ.get("GLOBOAPP_LAB", ""))
-    # A command in a machine that runs needs no four namespaces to see whether one could.
-    why_not = None if args.command in PASS_THROUGH and lab.state.exists() else host.obstacle()
+    # A command for a lab that is there needs no four namespaces to see whether one could be.
+    there = args.command in PASS_THROUGH and os.geteuid() == 0 and lab.state.exists()
+    why_not = None if there else host.obstacle()
     if why_not:
         print(
             f"lab/fleet: machines cannot be booted here: {why_not}. With VirtualBox or libvirt: vagrant up",

@@ -224,6 +224,7 @@ def test_what_keeps_machines_from_booting_is_named(monkeypatch, target, value, r
 def test_a_command_for_a_lab_that_is_there_does_not_ask_whether_one_could_be(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(naming, "STATE", tmp_path)
     monkeypatch.setattr(host, "obstacle", lambda: "this is a test")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setenv("GLOBOAPP_LAB", "parts")
     assert cli.main(["exec", "web1", "--", "true"]) == host.NO_MACHINES
     assert "machines cannot be booted here: this is a test" in capsys.readouterr().err
@@ -231,3 +232,5 @@ def test_a_command_for_a_lab_that_is_there_does_not_ask_whether_one_could_be(mon
     assert cli.main(["exec", "web1", "--", "true"]) == 1
     assert "no host 'web1' in this fleet" in capsys.readouterr().err
     assert cli.main(["up"]) == host.NO_MACHINES
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert cli.main(["exec", "web1", "--", "true"]) == host.NO_MACHINES

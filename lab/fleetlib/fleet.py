@@ -106,7 +106,7 @@ class Fleet:
         """Returns whether the minions of these hosts are connected to where the master publishes jobs."""
         seen = self.machine("master").run(["ss", "-Htn", "state", "established", "sport", "=", ":4505"]).stdout.split()
         peers = {word.rpartition(":")[0].rpartition(":")[2].strip("[]") for word in seen}
-        return {self.addresses()[name] for name in names} <= peers
+        return {self.machine(name).address for name in names} <= peers
 
     def cut(self, name):
         """Takes the power from one machine."""

@@ -18,7 +18,7 @@ from fleetlib import fleet as fleets
 from fleetlib import naming
 from machines import CHECKOUT, Fleet
 from polling import until
-from server import MINION_OFF, WIPE, Server, all_green, apply, runs, words
+from server import WIPE, Server, all_green, apply, runs, words
 
 # Fresh minions come first, then what takes longest; what makes the most of a mess comes last: the machines with the
 # load balancer and the database stay in the fleet, the latter switched off.
@@ -113,8 +113,7 @@ def first_deploy(fleet):
     servers = [Server(fleet, name) for name in ("web1", "web2")]
     for server in servers:
         if server.sh("ls -d /var/cache/salt/minion/extmods", check=False):  # brought at the boot
-            server.sh(f"{MINION_OFF}\n{WIPE}\nrm -rf {FORGOTTEN}; systemctl start salt-minion")
-            until(lambda server=server: fleet.awake(server.name))
+            server.restart_minion(f"{WIPE}\nrm -rf {FORGOTTEN}")
     seen, (_, web2) = types.SimpleNamespace(), servers
     find = "find /var/cache/salt/minion/extmods -name '*globo*' 2>/dev/null || true"
     seen.cached = {server.name: server.sh(find) for server in servers}

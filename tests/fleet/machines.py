@@ -158,11 +158,8 @@ class Fleet:
 
     def booted(self, host):
         """Returns when a host booted (str), in a clock that only tells boots apart; "" while it is off."""
-        return self._told(host, "booted")
+        return self._machines().machine(host).booted()
 
     def address(self, host):
         """Returns the address of a host."""
-        return self._told(host, "address")
-
-    def _told(self, host, key):
-        return next(each[key] for each in self.status()["hosts"] if each["name"] == host)
+        return self._machines().machine(host).address

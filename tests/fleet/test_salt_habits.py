@@ -2,7 +2,7 @@
 
 import pytest
 from polling import until
-from server import MINION_OFF, Server
+from server import Server
 
 UNIT = "globoapp@PACK1_0.service"
 
@@ -23,8 +23,7 @@ def restarted(server):
     """Waits until the minion has started anew and answers."""
     # When its master comes back a minion writes the schedule of its pillar down as its own, and that outlives a change
     # of pillar: here it would be the one of tests that want no monitoring.
-    server.sh(f"{MINION_OFF}; rm -f /etc/salt/minion.d/_schedule.conf; systemctl start salt-minion")
-    until(lambda: server.fleet.awake(server.name), 120)
+    server.restart_minion("rm -f /etc/salt/minion.d/_schedule.conf", 120)
 
 
 def test_a_cleared_cache_is_filled_again(watched):

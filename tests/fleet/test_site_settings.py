@@ -5,7 +5,6 @@ import json
 import pytest
 from polling import until
 from releases import release
-from server import MINION_OFF
 from sweeps import sampled
 
 
@@ -76,30 +75,26 @@ def test_a_master_that_trims_blocks_and_fails_hard(web1, master, tmp_path):
 def test_a_minion_in_test_mode_says_that_it_did_nothing(web1):
     web1.deploy("1.1")
     conf = "/etc/salt/minion.d/test-mode.conf"
-    web1.sh(f"echo 'test: True' > {conf}; {MINION_OFF}; systemctl start salt-minion")
     try:
-        until(lambda: web1.fleet.awake("web1"))
+        web1.restart_minion(f"echo 'test: True' > {conf}")
         said = web1.call("globoapp.rollback")
         assert (said["result"], "test: True" in said["comment"]) == (False, True)
         assert web1.call("globoapp_minion.heal")["result"] == "refused"
         web1.assert_serves("1.1")
     finally:
-        web1.sh(f"rm {conf}; {MINION_OFF}; systemctl start salt-minion")
-        until(lambda: web1.fleet.awake("web1"))
+        web1.restart_minion(f"rm {conf}")
 
 
 def test_a_minion_without_processes_of_its_own_for_jobs(web1):
     conf = "/etc/salt/minion.d/threads.conf"
-    web1.sh(f"echo 'multiprocessing: False' > {conf}; {MINION_OFF}; systemctl start salt-minion")
     try:
-        until(lambda: web1.fleet.awake("web1"))
+        web1.restart_minion(f"echo 'multiprocessing: False' > {conf}")
         for version in ("1.1", "1.0"):
             web1.deploy(version)
         assert web1.call("globoapp.rollback")["result"] is True
         web1.assert_serves("1.1")
     finally:
-        web1.sh(f"rm {conf}; {MINION_OFF}; systemctl start salt-minion")
-        until(lambda: web1.fleet.awake("web1"))
+        web1.restart_minion(f"rm {conf}")
 
 
 def test_limits_and_accounts_of_pillar_hold(alone):
